@@ -1,0 +1,200 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The order in which a virtqueue's buffers were taken
+ *
+ * The buffers in flight stand in a ring of their own, each at its sequence
+ * number modulo the ring's size, from @head (the oldest) to @tail.  Completion
+ * sets a mark where the buffer stands; handing out moves @head over the marks.
+ * That makes a search unnecessary in whatever order buffers are completed.
+ *
+ * Locking: none.  One thread at a time uses a tracker, see
+ * virtqueue_order_init().
+ *
+ * The file includes only the C library, not qemu/osdep.h, because it is also
+ * built outside of QEMU.
+ */
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "hw/virtio/virtqueue-order.h"
+
+/* The largest ring that VIRTIO has */
+#define VIRTQUEUE_ORDER_MAX 32768
+
+static VirtQueueOrderBuffer *virtqueue_order_at(const VirtQueueOrder *order,
+                                                uint64_t seq)
+{
+    return &order->buffers[seq & order->mask];
+}
+
+bool virtqueue_order_init(VirtQueueOrder *order, uint32_t capacity)
+{
+    VirtQueueOrderBuffer *buffers;
+    uint32_t size = 1;
+
+    if (order->head != order->tail ||
+        capacity == 0 || capacity > VIRTQUEUE_ORDER_MAX) {
+        return false;
+    }
+    while (size < capacity) {
+        size *= 2;
+    }
+    if (order->buffers && order->mask >= size - 1) {
+        return true;
+    }
+
+    buffers = calloc(size, sizeof(*buffers));
+    if (!buffers) {
+        return false;
+    }
+    free(order->buffers);
+    order->buffers = buffers;
+    order->mask = size - 1;
+    return true;
+}
+
+void virtqueue_order_reset(VirtQueueOrder *order)
+{
+    order->head = order->tail;
+    order->done = 0;
+}
+
+void virtqueue_order_destroy(VirtQueueOrder *order)
+{
+    virtqueue_order_reset(order);
+    free(order->buffers);
+    order->buffers = NULL;
+    order->mask = 0;
+}
+
+uint64_t virtqueue_order_take(VirtQueueOrder *order, uint16_t id,
+                              uint16_t ndescs, bool readonly)
+{
+    if (!virtqueue_order_has_room(order)) {
+        return VIRTQUEUE_ORDER_NONE;
+    }
+
+    *virtqueue_order_at(order, order->tail) = (VirtQueueOrderBuffer) {
+        .id = id,
+        .ndescs = ndescs,
+        .readonly = readonly,
+    };
+    return order->tail++;
+}
+
+bool virtqueue_order_untake(VirtQueueOrder *order, uint32_t count,
+                            uint32_t *ndescs)
+{
+    uint32_t i, sum = 0;
+
+    if (count > virtqueue_order_in_flight(order)) {
+        return false;
+    }
+    for (i = 1; i <= count; i++) {
+        VirtQueueOrderBuffer *buffer = virtqueue_order_at(order,
+                                                          order->tail - i);
+
+        if (buffer->done) {
+            return false;
+        }
+        sum += buffer->ndescs;
+    }
+
+    /*
+     * The numbers of these buffers are handed out again: their holders gave
+     * them up just now, so none is left to mistake one for another.
+     */
+    order->tail -= count;
+    if (ndescs) {
+        *ndescs = sum;
+    }
+    return true;
+}
+
+bool virtqueue_order_complete(VirtQueueOrder *order, uint64_t seq,
+                              uint32_t len)
+{
+    VirtQueueOrderBuffer *buffer;
+
+    if (seq < order->head || seq >= order->tail) {
+        return false;
+    }
+    buffer = virtqueue_order_at(order, seq);
+    if (buffer->done) {
+        return false;
+    }
+    buffer->len = len;
+    buffer->done = true;
+    order->done++;
+    return true;
+}
+
+const VirtQueueOrderBuffer *virtqueue_order_peek(const VirtQueueOrder *order,
+                                                 uint32_t i)
+{
+    if (i >= virtqueue_order_in_flight(order)) {
+        return NULL;
+    }
+    return virtqueue_order_at(order, order->head + i);
+}
+
+uint32_t virtqueue_order_ndescs(const VirtQueueOrder *order)
+{
+    uint32_t ndescs = 0;
+    uint64_t seq;
+
+    for (seq = order->head; seq != order->tail; seq++) {
+        ndescs += virtqueue_order_at(order, seq)->ndescs;
+    }
+    return ndescs;
+}
+
+uint64_t virtqueue_order_find(const VirtQueueOrder *order, uint16_t id)
+{
+    uint64_t seq;
+
+    for (seq = order->head; seq != order->tail; seq++) {
+        const VirtQueueOrderBuffer *buffer = virtqueue_order_at(order, seq);
+
+        if (buffer->id == id && !buffer->done) {
+            return seq;
+        }
+    }
+    return VIRTQUEUE_ORDER_NONE;
+}
+
+bool virtqueue_order_next(VirtQueueOrder *order, VirtQueueOrderRun *run)
+{
+    VirtQueueOrderBuffer *buffer;
+
+    if (order->head == order->tail) {
+        return false;
+    }
+    buffer = virtqueue_order_at(order, order->head);
+    if (!buffer->done) {
+        return false;
+    }
+
+    *run = (VirtQueueOrderRun) {
+        .len = buffer->len,
+        .id = buffer->id,
+        .buffers = 1,
+        .ndescs = buffer->ndescs,
+    };
+    order->head++;
+    while (buffer->readonly && order->head != order->tail) {
+        buffer = virtqueue_order_at(order, order->head);
+        if (!buffer->done || !buffer->readonly) {
+            break;
+        }
+        run->len = buffer->len;
+        run->id = buffer->id;
+        run->buffers++;
+        run->ndescs += buffer->ndescs;
+        order->head++;
+    }
+    order->done -= run->buffers;
+    return true;
+}
