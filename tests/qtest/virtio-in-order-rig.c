@@ -1,0 +1,394 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * QTest: a QEMU with virtqueues of a certain layout and order, see
+ * virtio-in-order-rig.h
+ */
+
+#include "qemu/osdep.h"
+#include <poll.h>
+#include "qemu/bswap.h"
+#include "virtio-in-order-rig.h"
+#include "qapi/qmp/qdict.h"
+#include "libqos/pci-pc.h"
+#include "standard-headers/linux/virtio_pci.h"
+
+#define DEV_SLOT(id)    (4 + (id))
+
+/* Received bytes that a peer keeps, the largest packet and more */
+#define PEER_BUF        (1 * MiB)
+
+Rig *rig;
+
+bool base_qemu(void)
+{
+    const char *s = getenv("VIRTIO_IN_ORDER_TEST_BASE");
+
+    return s && !strcmp(s, "1");
+}
+
+bool can_run(const Mode *mode)
+{
+    if (mode->in_order && base_qemu()) {
+        g_test_skip("VIRTIO_IN_ORDER_TEST_BASE=1: no property in_order");
+        return false;
+    }
+    return true;
+}
+
+bool base_lacks(const char *what)
+{
+    g_autofree char *msg = NULL;
+
+    if (!base_qemu()) {
+        return false;
+    }
+    msg = g_strdup_printf("VIRTIO_IN_ORDER_TEST_BASE=1: %s", what);
+    g_test_skip(msg);
+    return true;
+}
+
+void peer_init(Peer *p, int type, int *qemu_fd)
+{
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, type, 0, sv), ==, 0);
+    p->fd = sv[0];
+    p->dgram = type == SOCK_DGRAM;
+    p->buf = g_malloc(PEER_BUF);
+    p->start = p->end = 0;
+    g_assert_cmpint(fcntl(p->fd, F_SETFD, FD_CLOEXEC), ==, 0);
+    g_unix_set_fd_nonblocking(p->fd, true, NULL);
+    *qemu_fd = sv[1];
+}
+
+void peer_cleanup(Peer *p)
+{
+    close(p->fd);
+    g_free(p->buf);
+}
+
+const uint8_t *peer_recv(Peer *p, size_t *len)
+{
+    const uint8_t *pkt;
+    ssize_t n;
+
+    if (p->dgram) {
+        n = recv(p->fd, p->buf, PEER_BUF, 0);
+        if (n < 0) {
+            g_assert_cmpint(errno, ==, EAGAIN);
+            return NULL;
+        }
+        *len = n;
+        return p->buf;
+    }
+
+    for (;;) {
+        size_t have = p->end - p->start;
+
+        if (have >= 4) {
+            *len = ldl_be_p(p->buf + p->start);
+            g_assert_cmpuint(*len, <=, PEER_BUF - 4);
+            if (have >= 4 + *len) {
+                pkt = p->buf + p->start + 4;
+                p->start += 4 + *len;
+                return pkt;
+            }
+        }
+        memmove(p->buf, p->buf + p->start, have);
+        p->start = 0;
+        p->end = have;
+        n = recv(p->fd, p->buf + have, PEER_BUF - have, 0);
+        if (n < 0) {
+            g_assert_cmpint(errno, ==, EAGAIN);
+            return NULL;
+        }
+        g_assert_cmpint(n, >, 0);
+        p->end += n;
+    }
+}
+
+bool peer_send(Peer *p, const uint8_t *pkt, size_t len)
+{
+    uint8_t head[4];
+    struct iovec iov[2] = {
+        { head, sizeof(head) }, { (void *)pkt, len }
+    };
+    ssize_t n;
+    size_t done;
+
+    stl_be_p(head, len);
+    n = writev(p->fd, p->dgram ? iov + 1 : iov, p->dgram ? 1 : 2);
+    if (n < 0) {
+        g_assert(errno == EAGAIN || errno == ENOBUFS);
+        return false;
+    }
+    for (done = n; !p->dgram && done < len + 4; done += n) {
+        struct pollfd pfd = { .fd = p->fd, .events = POLLOUT };
+
+        g_assert_cmpint(done, >=, 4);
+        g_assert_cmpint(poll(&pfd, 1, RIG_TIMEOUT_US / 1000), ==, 1);
+        n = send(p->fd, pkt + done - 4, len + 4 - done, 0);
+        if (n < 0) {
+            g_assert_cmpint(errno, ==, EAGAIN);
+            n = 0;
+        }
+    }
+    return true;
+}
+
+void peer_flush(Peer *p)
+{
+    unsigned idle = 0;
+    size_t len;
+
+    while (idle < 10) {
+        qtest_clock_step(rig->qts, 0);
+        idle = peer_recv(p, &len) ? 0 : idle + 1;
+        if (idle) {
+            g_usleep(500);
+        }
+    }
+}
+
+Peer *dev_peer(Dev *dev)
+{
+    return dev->id == DEV_NET ? &rig->net : &rig->dgram;
+}
+
+/* A file in memory; QEMU opens it as /proc/self/fd/N */
+int shared_file(const char *name, size_t size)
+{
+    int fd = memfd_create(name, 0);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, size), ==, 0);
+    return fd;
+}
+
+void ram_init(QVirtioRam *ram, int fd)
+{
+    ram->base = 0;
+    ram->size = RIG_RAM_SIZE;
+    ram->host = mmap(NULL, RIG_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                     0);
+    g_assert(ram->host != MAP_FAILED);
+}
+
+char *mode_props(const Mode *mode)
+{
+    return g_strdup_printf("packed=%s%s", mode->packed ? "on" : "off",
+                           mode->in_order ? ",in_order=on" :
+                           base_qemu() ? "" : ",in_order=off");
+}
+
+void rig_get(const Mode *mode)
+{
+    g_autofree char *props = mode_props(mode);
+    int ram_fd, disk_fd, net_fd, dgram_fd, i;
+
+    if (rig && rig->mode == mode) {
+        return;
+    }
+    rig_stop();
+    rig = g_new0(Rig, 1);
+    rig->mode = mode;
+    ram_fd = shared_file("ram", RIG_RAM_SIZE);
+    disk_fd = shared_file("disk", 16 * MiB);
+    ram_init(&rig->ram, ram_fd);
+    peer_init(&rig->net, SOCK_STREAM, &net_fd);
+    peer_init(&rig->dgram, SOCK_DGRAM, &dgram_fd);
+
+    rig->qts = qtest_initf(
+        "-nodefaults -machine q35,memory-backend=mem -m %" PRIu64 "M "
+        "-object memory-backend-file,id=mem,share=on,size=%" PRIu64 "M,"
+            "mem-path=/proc/self/fd/%d "
+        "-netdev socket,id=stream0,fd=%d -netdev socket,id=dgram0,fd=%d "
+        "-drive if=none,id=file0,format=raw,file.locking=off,"
+            "file=/proc/self/fd/%d "
+        "-drive if=none,id=slow0,driver=null-co,size=1048576,"
+            "read-zeroes=on,throttling.iops-total=10 "
+        "-device virtio-net-pci,id=net0,netdev=stream0,addr=%d,"
+            "disable-legacy=on,rx_queue_size=1024,%s "
+        "-device virtio-net-pci,id=net1,netdev=dgram0,addr=%d,"
+            "disable-legacy=on,x-txburst=7,%s "
+        "-device virtio-blk-pci,id=blk0,drive=file0,addr=%d,num-queues=1,"
+            "disable-legacy=on,queue-size=1024,seg-max-adjust=on,%s "
+        "-device virtio-blk-pci,id=blk1,drive=slow0,addr=%d,num-queues=1,"
+            "disable-legacy=on,%s",
+        RIG_RAM_SIZE / MiB, RIG_RAM_SIZE / MiB, ram_fd, net_fd, dgram_fd,
+        disk_fd,
+        DEV_SLOT(DEV_NET), props, DEV_SLOT(DEV_DGRAM), props,
+        DEV_SLOT(DEV_BLK), props, DEV_SLOT(DEV_SLOW), props);
+    close(ram_fd);
+    close(disk_fd);
+    close(net_fd);
+    close(dgram_fd);
+
+    alloc_init(&rig->alloc, 0, 1 * MiB, RIG_RAM_SIZE, 4096);
+    rig->bus = qpci_new_pc(rig->qts, NULL);
+    for (i = 0; i < DEV_COUNT; i++) {
+        QPCIAddress addr = { .devfn = QPCI_DEVFN(DEV_SLOT(i), 0) };
+        Dev *dev = &rig->dev[i];
+
+        dev->id = i;
+        dev->pci = virtio_pci_new(rig->bus, &addr);
+        g_assert_nonnull(dev->pci);
+        dev->vdev = &dev->pci->vdev;
+        dev->vdev->tracked = true;
+        dev->vdev->ram = &rig->ram;
+        qvirtio_pci_device_enable(dev->pci);
+    }
+}
+
+void rig_stop(void)
+{
+    int i;
+
+    if (!rig) {
+        return;
+    }
+    for (i = 0; i < DEV_COUNT; i++) {
+        qvirtio_pci_device_disable(rig->dev[i].pci);
+        g_free(rig->dev[i].pci->pdev);
+        g_free(rig->dev[i].pci);
+    }
+    qpci_free_pc(rig->bus);
+    qtest_quit(rig->qts);
+    alloc_destroy(&rig->alloc);
+    munmap(rig->ram.host, rig->ram.size);
+    peer_cleanup(&rig->net);
+    peer_cleanup(&rig->dgram);
+    g_free(rig);
+    rig = NULL;
+}
+
+void *guest(uint64_t addr, size_t len)
+{
+    return qvirtio_ram_ptr(&rig->ram, addr, len);
+}
+
+uint64_t common_cfg(Dev *dev, unsigned reg)
+{
+    return dev->pci->common_cfg_offset + reg;
+}
+
+Dev *dev_start(DevId id, uint64_t without)
+{
+    Dev *dev = &rig->dev[id];
+    uint64_t features;
+
+    alloc_destroy(&rig->alloc);
+    alloc_init(&rig->alloc, 0, 1 * MiB, RIG_RAM_SIZE, 4096);
+
+    qvirtio_start_device(dev->vdev);
+    features = qvirtio_get_features(dev->vdev);
+    g_assert_cmpint(!!(features & BIT_ULL(VIRTIO_F_IN_ORDER)), ==,
+                    rig->mode->in_order);
+    g_assert_cmpint(!!(features & BIT_ULL(VIRTIO_F_RING_PACKED)), ==,
+                    rig->mode->packed);
+    qvirtio_set_features(dev->vdev,
+                         features & ~(without | QVIRTIO_F_BAD_FEATURE));
+    return dev;
+}
+
+QVirtQueue *queue_setup(Dev *dev, uint16_t index, uint16_t size)
+{
+    QVirtQueue *vq;
+
+    if (size) {
+        dev->vdev->bus->queue_select(dev->vdev, index);
+        qpci_io_writew(dev->pci->pdev, dev->pci->bar,
+                       common_cfg(dev, VIRTIO_PCI_COMMON_Q_SIZE), size);
+    }
+    vq = qvirtqueue_setup(dev->vdev, &rig->alloc, index);
+    if (size) {
+        g_assert_cmpuint(vq->size, ==, size);
+    }
+    if (!base_qemu()) {
+        qvring_poison_ids(vq);
+    }
+    return vq;
+}
+
+void queue_free(Dev *dev, QVirtQueue *vq)
+{
+    qvirtqueue_cleanup(dev->vdev->bus, vq, &rig->alloc);
+}
+
+void net_start(DevId id, uint64_t without, uint16_t rx_size,
+               uint16_t tx_size, Dev **dev, QVirtQueue **rx,
+               QVirtQueue **tx)
+{
+    *dev = dev_start(id, without);
+    *rx = queue_setup(*dev, 0, rx_size);
+    *tx = queue_setup(*dev, 1, tx_size);
+    qvirtio_set_driver_ok((*dev)->vdev);
+}
+
+void net_stop(Dev *dev, QVirtQueue *rx, QVirtQueue *tx)
+{
+    qvirtio_reset(dev->vdev);
+    queue_free(dev, rx);
+    queue_free(dev, tx);
+}
+
+const char *dev_name(DevId id)
+{
+    static const char *const names[] = { "net0", "net1", "blk0", "blk1" };
+
+    return names[id];
+}
+
+uint64_t queue_stat(const char *dev, unsigned queue, const char *key)
+{
+    g_autofree char *path = g_strdup_printf("/machine/peripheral/%s/"
+                                            "virtio-backend", dev);
+    QDict *rsp, *ret;
+    uint64_t val;
+
+    rsp = qtest_qmp(rig->qts, "{'execute': 'x-query-virtio-queue-status',"
+                    " 'arguments': {'path': %s, 'queue': %u}}", path, queue);
+    ret = qdict_get_qdict(rsp, "return");
+    g_assert_nonnull(ret);
+    g_assert_true(qdict_haskey(ret, key));
+    if (!strcmp(key, "in-order")) {
+        val = qdict_get_bool(ret, key);
+    } else if (!strcmp(key, "layout")) {
+        val = !strcmp(qdict_get_str(ret, key), "packed");
+    } else {
+        val = qdict_get_int(ret, key);
+    }
+    qobject_unref(rsp);
+    return val;
+}
+
+void set_link(const char *id, bool up)
+{
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'set_link', 'arguments':"
+                             " {'name': %s, 'up': %i}}", id, up);
+}
+
+void wait_a_little(gint64 *start, QVirtQueue *vq, const char *what)
+{
+    if (!*start) {
+        *start = g_get_monotonic_time();
+    } else if (g_get_monotonic_time() - *start > RIG_TIMEOUT_US) {
+        g_autofree char *state = qvring_describe(rig->qts, vq);
+        g_autofree char *msg = g_strdup_printf("%s: nothing happens; %s",
+                                               what, state);
+
+        g_assertion_message(G_LOG_DOMAIN, __FILE__, __LINE__, G_STRFUNC, msg);
+    }
+    g_usleep(10);
+}
+
+void main_loop_rounds(void)
+{
+    unsigned i;
+
+    for (i = 0; i < 10; i++) {
+        qtest_clock_step(rig->qts, 0);
+        g_usleep(500);
+    }
+}
