@@ -18,6 +18,7 @@
 #include "qemu/osdep.h"
 #include <sys/ioctl.h>
 #include "qemu/atomic.h"
+#include "qemu/bitops.h"
 #include "qemu/bswap.h"
 #include "qemu/units.h"
 #include "libqtest.h"
@@ -29,6 +30,7 @@
 #include "libqos/pci-pc.h"
 #include "libqos/virtio-pci.h"
 #include "libqos/virtio-ring.h"
+#include "virtio-in-order-mode.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "standard-headers/linux/virtio_blk.h"
 #include "standard-headers/linux/virtio_config.h"
@@ -45,21 +47,6 @@
 
 /* The subsection that has the order of the buffers in flight */
 #define MARKER          "virtio/in_order"
-
-#define F(bit)          (1ull << (bit))
-
-typedef struct Mode {
-    const char *name;
-    bool packed;
-    bool in_order;
-} Mode;
-
-static const Mode modes[] = {
-    { "split/off", false, false },
-    { "split/in-order", false, true },
-    { "packed/off", true, false },
-    { "packed/in-order", true, true },
-};
 
 /* The QEMU that runs the device now, and what the driver knows */
 typedef struct Rig {
@@ -94,24 +81,6 @@ static void wait_a_little(gint64 *start, const char *what)
     g_usleep(100);
 }
 
-/* A file in memory; QEMU inherits it, and opens it as /proc/self/fd/N */
-static int memory_file(const char *name, size_t size)
-{
-    int fd = memfd_create(name, 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, size), ==, 0);
-    return fd;
-}
-
-static void *map_file(int fd, size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-    g_assert(p != MAP_FAILED);
-    return p;
-}
-
 /* A pair of sockets: one end for QEMU to inherit, one for the test alone */
 static int socket_pair(int *qemu_fd)
 {
@@ -137,12 +106,12 @@ static char *mode_props(const Mode *mode)
  */
 static void rig_start(Rig *rig, const char *args)
 {
-    int fd = memory_file("ram", RAM_SIZE);
+    int fd = shared_file("ram", RAM_SIZE);
 
     if (rig->ram.host) {
         munmap(rig->ram.host, RAM_SIZE);
     }
-    rig->ram = (QVirtioRam) { .host = map_file(fd, RAM_SIZE),
+    rig->ram = (QVirtioRam) { .host = shared_map(fd, RAM_SIZE),
                               .size = RAM_SIZE };
     rig->qts = qtest_initf("-nodefaults -machine q35,memory-backend=mem "
                            "-m %" PRIu64 "M -object memory-backend-file,id=mem,"
@@ -155,17 +124,8 @@ static void rig_start(Rig *rig, const char *args)
 /* Find the device and negotiate */
 static void rig_negotiate(Rig *rig)
 {
-    uint64_t features;
-
     qvirtio_start_device(rig->vdev);
-    features = qvirtio_get_features(rig->vdev);
-    /* Or everything that follows would test something else */
-    g_assert_cmpint(!!(features & F(VIRTIO_F_IN_ORDER)), ==,
-                    rig->mode->in_order);
-    g_assert_cmpint(!!(features & F(VIRTIO_F_RING_PACKED)), ==,
-                    rig->mode->packed);
-    qvirtio_set_features(rig->vdev, features & ~(F(VIRTIO_RING_F_EVENT_IDX) |
-                                                 QVIRTIO_F_BAD_FEATURE));
+    mode_negotiate(rig->vdev, rig->mode, BIT_ULL(VIRTIO_RING_F_EVENT_IDX));
 }
 
 static void rig_init(Rig *rig, const Mode *mode, const char *args)
@@ -274,7 +234,7 @@ static void give_fd(QTestState *qts, int fd)
 static GByteArray *rig_save(Rig *rig)
 {
     GByteArray *stream = g_byte_array_new();
-    int fd = memory_file("stream", 0);
+    int fd = shared_file("stream", 0);
     off_t size;
 
     give_fd(rig->qts, fd);
@@ -301,7 +261,7 @@ static size_t stream_find(const GByteArray *stream, const char *name)
 /* Have a QEMU with -incoming defer read a stream; may be its end */
 static void stream_offer(QTestState *qts, const GByteArray *stream)
 {
-    int fd = memory_file("stream", 0);
+    int fd = shared_file("stream", 0);
 
     g_assert_cmpint(pwrite(fd, stream->data, stream->len, 0), ==, stream->len);
     give_fd(qts, fd);
@@ -452,8 +412,8 @@ static void blk_init(Blk *b, const Mode *mode, const uint64_t *bad, bool once,
     unsigned i;
 
     memset(b, 0, sizeof(*b));
-    b->disk_fd = memory_file("disk", DISK_SIZE);
-    b->disk = map_file(b->disk_fd, DISK_SIZE);
+    b->disk_fd = shared_file("disk", DISK_SIZE);
+    b->disk = shared_map(b->disk_fd, DISK_SIZE);
     b->model = g_malloc(DISK_SIZE);
     for (i = 0; i < DISK_SIZE; i += 4) {
         stl_le_p(b->model + i, i * 2654435761u);
@@ -832,7 +792,7 @@ static void test_blk_snapshot(const void *opaque)
         g_test_skip("QTEST_QEMU_IMG is not set to a qemu-img");
         return;
     }
-    fd = memory_file("snapshot", 0);
+    fd = shared_file("snapshot", 0);
     path = g_strdup_printf("/proc/%d/fd/%d", getpid(), fd);
     mkimg(path, "qcow2", 16);
     extra = g_strdup_printf("-blockdev driver=file,node-name=snapfile0,"
@@ -937,7 +897,7 @@ static void expect_refusal(const char *args, const GByteArray *stream,
 {
     g_autofree char *all = NULL;
     char msg[4096] = "";
-    int fd = memory_file("messages", 0);
+    int fd = shared_file("messages", 0);
     gint64 start = 0;
     Rig rig = { 0 };
 
@@ -1414,7 +1374,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(sigaction(SIGALRM, &action, NULL), ==, 0);
 
-    for (i = 0; i < ARRAY_SIZE(modes); i++) {
+    for (i = 0; i < MODE_COUNT; i++) {
         const Mode *mode = &modes[i];
 
         for (j = 0; j < ARRAY_SIZE(batches); j++) {

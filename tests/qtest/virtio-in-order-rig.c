@@ -156,23 +156,11 @@ Peer *dev_peer(Dev *dev)
     return dev->id == DEV_NET ? &rig->net : &rig->dgram;
 }
 
-/* A file in memory; QEMU opens it as /proc/self/fd/N */
-int shared_file(const char *name, size_t size)
-{
-    int fd = memfd_create(name, 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, size), ==, 0);
-    return fd;
-}
-
 void ram_init(QVirtioRam *ram, int fd)
 {
     ram->base = 0;
     ram->size = RIG_RAM_SIZE;
-    ram->host = mmap(NULL, RIG_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                     0);
-    g_assert(ram->host != MAP_FAILED);
+    ram->host = shared_map(fd, RIG_RAM_SIZE);
 }
 
 char *mode_props(const Mode *mode)
@@ -276,19 +264,12 @@ uint64_t common_cfg(Dev *dev, unsigned reg)
 Dev *dev_start(DevId id, uint64_t without)
 {
     Dev *dev = &rig->dev[id];
-    uint64_t features;
 
     alloc_destroy(&rig->alloc);
     alloc_init(&rig->alloc, 0, 1 * MiB, RIG_RAM_SIZE, 4096);
 
     qvirtio_start_device(dev->vdev);
-    features = qvirtio_get_features(dev->vdev);
-    g_assert_cmpint(!!(features & BIT_ULL(VIRTIO_F_IN_ORDER)), ==,
-                    rig->mode->in_order);
-    g_assert_cmpint(!!(features & BIT_ULL(VIRTIO_F_RING_PACKED)), ==,
-                    rig->mode->packed);
-    qvirtio_set_features(dev->vdev,
-                         features & ~(without | QVIRTIO_F_BAD_FEATURE));
+    mode_negotiate(dev->vdev, rig->mode, without);
     return dev;
 }
 

@@ -26,6 +26,7 @@
 #include "libqos/pci.h"
 #include "libqos/virtio-pci.h"
 #include "libqos/virtio-ring.h"
+#include "virtio-in-order-mode.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ring.h"
 
@@ -40,13 +41,6 @@
 
 /* A feature to leave out where event indexes are not what it is about */
 #define NO_EVENT_IDX    BIT_ULL(VIRTIO_RING_F_EVENT_IDX)
-
-/* What the devices of a QEMU offer */
-typedef struct Mode {
-    const char *name;       /* in the path of a case */
-    bool packed;            /* the layout of the rings */
-    bool in_order;
-} Mode;
 
 /* What stands on the PCI bus of the QEMU under test */
 typedef enum DevId {
@@ -169,17 +163,6 @@ void peer_flush(Peer *p);
 Peer *dev_peer(Dev *dev);
 
 /* Parts of a QEMU, for tests that start one of another kind */
-
-/**
- * shared_file: a file in memory, for a disk or guest memory
- * @name: what the kernel shows as its name
- * @size: bytes, all zero
- *
- * QEMU opens it as /proc/self/fd/N.  The test stops when there is no memory.
- *
- * Returns: the descriptor, which the caller closes once QEMU has been started
- */
-int shared_file(const char *name, size_t size);
 
 /**
  * ram_init: map guest memory

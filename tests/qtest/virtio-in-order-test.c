@@ -624,13 +624,6 @@ static void test_introspection(const void *data)
     sender_cleanup(&s);
 }
 
-static const Mode modes[] = {
-    { "split/off", false, false },
-    { "split/in-order", false, true },
-    { "packed/off", true, false },
-    { "packed/in-order", true, true },
-};
-
 typedef void (*CaseFn)(const void *mode);
 
 static const struct {
@@ -662,7 +655,7 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
 
-    for (i = 0; i < ARRAY_SIZE(modes); i++) {
+    for (i = 0; i < MODE_COUNT; i++) {
         for (j = 0; j < ARRAY_SIZE(cases); j++) {
             g_autofree char *path = g_strdup_printf("virtio-in-order/%s/%s",
                                                     modes[i].name,
@@ -672,7 +665,7 @@ int main(int argc, char **argv)
         }
     }
     /* The rest starts a QEMU of its own for each case */
-    for (i = 0; i < ARRAY_SIZE(modes); i++) {
+    for (i = 0; i < MODE_COUNT; i++) {
         g_autofree char *path = g_strdup_printf("virtio-in-order/%s/mmio",
                                                 modes[i].name);
 
