@@ -17,7 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
+HERE = Path(os.path.realpath(__file__)).parent
+
 MODULES = ('virtio_net', 'virtio_blk', 'pktgen')
+
+# More of them, for the stress test.
+STRESS_MODULES = ('virtio_scsi', 'sd_mod', 'virtio_rng', 'virtio_balloon')
 
 
 class ImageError(Exception):
@@ -101,6 +106,59 @@ def collect_modules(kernel, names):
     return list(ordered.items())
 
 
+def build_worker():
+    """Return the path of the stress worker's program, building it if needed.
+
+    It is linked statically, so that it runs in the guest and here.
+    """
+    sources = sorted((HERE / 'worker').glob('*.[ch]'))
+    command = [os.environ.get('CC', 'cc'), '-std=gnu11', '-O2', '-Wall',
+               '-Werror', '-static', '-pthread']
+    key = hashlib.sha256(' '.join(command).encode())
+    for source in sources:
+        key.update(hashlib.sha256(source.read_bytes()).digest())
+    folder = cache_dir() / 'guest-image'
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / f'worker-{key.hexdigest()[:16]}'
+    if program.exists():
+        os.utime(program)
+        return program
+    # Whole or not at all, also when two runs build it at once.
+    fd, temporary = tempfile.mkstemp(dir=folder, prefix='tmp.')
+    os.close(fd)
+    try:
+        subprocess.run([*command, '-o', temporary,
+                        *(str(s) for s in sources if s.suffix == '.c')],
+                       check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True)
+        os.chmod(temporary, 0o755)
+        os.replace(temporary, program)
+    except (OSError, subprocess.SubprocessError) as e:
+        os.unlink(temporary)
+        raise ImageError('the stress worker cannot be compiled; install '
+                         'build-essential, or correct tests/guest/worker: '
+                         f'{getattr(e, "output", None) or e}') from e
+    return program
+
+
+def with_libraries(name):
+    """Return a program of this machine and what it loads.
+
+    As a dictionary, from the place in the image to the path here.
+    """
+    program = shutil.which(name, path='/usr/sbin:/sbin:/usr/bin:/bin')
+    if not program:
+        raise ImageError(f'there is no {name} on this machine; install the '
+                         f'package {name}')
+    listed = subprocess.run(['ldd', program], check=True, text=True,
+                            stdout=subprocess.PIPE).stdout
+    found = {path.lstrip('/'): path
+             for path in re.findall(r'(/\S+) \(0x', listed)}
+    found[f'bin/{name}'] = program
+    return found
+
+
 class Cpio:
     """A cpio archive in the making, with everything owned by root."""
 
@@ -124,16 +182,22 @@ class Cpio:
         return b''.join(self.parts)
 
 
-def build(kernel, init):
+def build(kernel, init, worker=None):
     """Return the path of the initramfs for a kernel, building it if needed.
 
     kernel: Path as scripts/guest-kernel gives it.  init: Path of the guest's
-    first program.
+    first program.  worker: Path of the stress worker; with it come the modules
+    and programs that the stress test needs.
     """
-    busybox = find_busybox()
-    key = hashlib.sha256()
-    for item in (kernel / 'packages', kernel / 'release', Path(busybox),
-                 init, Path(__file__)):
+    modules = MODULES
+    programs = {'bin/busybox': find_busybox()}
+    if worker:
+        modules += STRESS_MODULES
+        programs['bin/worker'] = worker
+        programs.update(with_libraries('ethtool'))
+    key = hashlib.sha256(' '.join(programs).encode())
+    for item in (kernel / 'packages', kernel / 'release', init,
+                 Path(__file__), *map(Path, programs.values())):
         if item.exists():
             key.update(hashlib.sha256(item.read_bytes()).digest())
         key.update(b'|')
@@ -146,13 +210,15 @@ def build(kernel, init):
         return image
 
     cpio = Cpio()
-    for name in ('bin', 'dev', 'modules'):
+    folders = {str(parent) for name in programs
+               for parent in Path(name).parents} - {'.'}
+    for name in sorted(folders | {'dev', 'modules'}):
         cpio.add(name, stat.S_IFDIR | 0o755)
     cpio.add('dev/console', stat.S_IFCHR | 0o600, rdev=(5, 1))
-    cpio.add('bin/busybox', stat.S_IFREG | 0o755,
-             Path(busybox).read_bytes())
+    for name, path in programs.items():
+        cpio.add(name, stat.S_IFREG | 0o755, Path(path).read_bytes())
     cpio.add('init', stat.S_IFREG | 0o755, init.read_bytes())
-    order = collect_modules(kernel, MODULES)
+    order = collect_modules(kernel, modules)
     for name, contents in order:
         cpio.add(f'modules/{name}.ko', stat.S_IFREG | 0o644, contents)
     cpio.add('modules/order', stat.S_IFREG | 0o644,

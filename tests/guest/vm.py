@@ -21,10 +21,12 @@ TROUBLE = re.compile(
     r'Kernel panic|\bOops\b|\bBUG:|general protection fault|soft lockup|'
     r'rcu: INFO: .*stall|blocked for more than|NETDEV WATCHDOG|'
     r'TX timeout on queue|virtio.*(out of range|is not a head)|'
-    r'WARNING: .*virtio')
+    r'I/O error|Buffer I/O|WARNING: ')
 
 # What QEMU remarks about the sink, whose hub nobody listens to.
 EXPECTED = re.compile(r'warning: (hub|netdev hub)')
+
+QMP_TIMEOUT = 30                    # seconds
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
@@ -42,26 +44,31 @@ def die_with_parent():
 class Guest:
     """A running guest.  Use it in a with statement, which ends it."""
 
-    def __init__(self, command, log, boot_timeout, fds=()):
+    def __init__(self, command, log, boot_timeout, fds=(), before=None):
         """Start QEMU.
 
         command: list, without the options for console, steps and monitor,
         which are added here.  log: Path of the file that gets the command,
         the console, each step and each reply.  boot_timeout: seconds until
         init must answer.  fds: more file descriptors for QEMU to inherit.
+        before: the Guest that migrates to this one, whose log it goes on with.
         """
         self.log_path = log
-        self.started = time.monotonic()
+        self.started = before.started if before else time.monotonic()
         self.boot_timeout = boot_timeout
         self.replies = queue.Queue()
         self.console_tail = []
         self.trouble = None         # the first line of the kind above
         self.errors_tail = []
         self.lock = threading.Lock()
+        self.qmp_lock = threading.Lock()
+        self.on_work = lambda words: None
+        self.excuse = None          # what is no trouble here: a pattern
         self.quitting = False
         self.sockets = []
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = open(log, 'w', encoding='utf-8', errors='replace')
+        self.log = open(log, 'a' if before else 'w', encoding='utf-8',
+                        errors='replace')
 
         far = []
         channels = []
@@ -154,14 +161,23 @@ class Guest:
             self.write_log('console', line)
             if line.strip():
                 self.console_tail = (self.console_tail + [line])[-40:]
-            if not self.trouble and TROUBLE.search(line):
+            if not self.trouble and TROUBLE.search(line) and \
+                    not (self.excuse and self.excuse.search(line)):
                 self.trouble = line.strip()
                 self.replies.put(('trouble', ''))
 
     def read_steps(self):
         for line in self.lines(self.steps):
+            # What goes on besides the steps; it may be cut off where a
+            # migrated guest went on.
+            if line.startswith('work count '):
+                self.on_work(line.split()[1:])
+                continue
             self.write_log('reply', line)
-            self.replies.put(('line', line))
+            if line.startswith('work '):
+                self.on_work(line.split()[1:])
+            else:
+                self.replies.put(('line', line))
         self.replies.put(('end', ''))
 
     def read_errors(self):
@@ -244,37 +260,54 @@ class Guest:
         """Have the guest turn itself off, and QEMU end with success."""
         self.write_log('step', 'off')
         self.steps.sendall(b'off\n')
+        self.wait_end('power-off', timeout)
+
+    def wait_end(self, what, timeout=20):
+        """Wait until QEMU ends, with success."""
         try:
             status = self.process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
-            raise self.broken(f'power-off: QEMU still runs after {timeout} '
+            raise self.broken(f'{what}: QEMU still runs after {timeout} '
                               's') from None
         if status != 0:
-            raise self.broken(f'power-off: QEMU ended with status {status}')
+            raise self.broken(f'{what}: QEMU ended with status {status}')
         for thread in self.threads:
             thread.join(timeout=5)
         if self.trouble:
-            raise self.broken(f'power-off: the guest\'s kernel reported: '
+            raise self.broken(f'{what}: the guest\'s kernel reported: '
                               f'{self.trouble}')
 
-    def qmp(self, execute, **arguments):
+    def qmp(self, execute, exact=None, **arguments):
         """Run one monitor command; return what it returns.
 
-        Members with _ in their name here have - in QMP.
+        Members with _ in their name here have - in QMP, but for those in the
+        dictionary exact.  Any thread may call this.
         """
-        if not hasattr(self, 'qmp_ready'):
-            self.qmp_ready = True
-            self.qmp_socket.settimeout(20)
-            self.qmp_answer('greeting', 'QMP')
-            self.qmp('qmp_capabilities')
-        request = {'execute': execute}
-        if arguments:
-            request['arguments'] = {name.replace('_', '-'): value
-                                    for name, value in arguments.items()}
-        self.qmp_socket.sendall(json.dumps(request).encode())
-        return self.qmp_answer(execute, 'return')
+        answer = self.qmp_raw(execute, exact, **arguments)
+        if 'error' in answer:
+            raise self.broken(f'QMP {execute}: {answer["error"]["desc"]}')
+        return answer['return']
+
+    def qmp_raw(self, execute, exact=None, **arguments):
+        """The same, but return the answer, which may be an error's."""
+        with self.qmp_lock:
+            if not hasattr(self, 'qmp_ready'):
+                self.qmp_ready = True
+                self.qmp_socket.settimeout(QMP_TIMEOUT)
+                self.qmp_answer('greeting', 'QMP')
+                self.qmp_socket.sendall(b'{"execute":"qmp_capabilities"}')
+                self.qmp_answer('qmp_capabilities', 'return')
+            request = {'execute': execute, 'arguments': dict(exact or {})}
+            for name, value in arguments.items():
+                request['arguments'][name.replace('_', '-')] = value
+            try:
+                self.qmp_socket.sendall(json.dumps(request).encode())
+            except OSError as e:
+                raise self.broken(f'QMP {execute}: {e}') from e
+            return self.qmp_answer(execute, 'return')
 
     def qmp_answer(self, what, member):
+        """The next answer that is no event."""
         while True:
             try:
                 line = self.qmp_file.readline()
@@ -283,7 +316,40 @@ class Guest:
             if not line:
                 raise self.broken(f'QMP {what}: QEMU closed the monitor')
             answer = json.loads(line)
-            if 'error' in answer:
-                raise self.broken(f'QMP {what}: {answer["error"]["desc"]}')
-            if member in answer:
-                return answer[member]
+            if 'error' in answer or member in answer:
+                return answer
+
+    def virtio_paths(self):
+        """ID of each virtio device that has one -> its QOM path."""
+        return {entry['path'].split('/')[3]: entry['path']
+                for entry in self.qmp('x-query-virtio')
+                if entry['path'].startswith('/machine/peripheral/')}
+
+    def virtio_queues(self, path):
+        """The numbers of a device's queues that the driver set up, each with
+        what x-query-virtio-queue-status returns for it."""
+        count = self.qmp('x-query-virtio-status', path=path)['num-vqs']
+        found = {}
+        for number in range(count):
+            answer = self.qmp_raw('x-query-virtio-queue-status', path=path,
+                                  queue=number)
+            if answer.get('return', {}).get('vring-desc'):
+                found[number] = answer['return']
+        return found
+
+    def log_queues(self):
+        """Leave the state of all queues in the log, for who looks into it.
+
+        Returns a line of text for each queue that has buffers in use which
+        wait for another, or for the device.
+        """
+        waiting = []
+        for name, path in self.virtio_paths().items():
+            for number, state in self.virtio_queues(path).items():
+                self.write_log('qmp', f'{name}: {state}')
+                if state.get('held-back') or state['inuse']:
+                    waiting.append(
+                        f'{name} queue {number}: {state["inuse"]} in use, '
+                        f'{state.get("held-back", 0)} of them done and held '
+                        f'back, {state.get("published-buffers")} returned')
+        return waiting
