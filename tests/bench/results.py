@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From measurements to medians and ratios, and the table of them."""
+
+import json
+from statistics import median
+
+# name: what virtio-bench is asked for, and how it is called in words
+CASES = {
+    'net-tx': {'case': 'net-tx', 'size': 60, 'title': 'net transmit, 60 B',
+               'unit': 'packet'},
+    'net-rx': {'case': 'net-rx', 'size': 60, 'title': 'net receive, 60 B',
+               'unit': 'packet'},
+    'blk-read-512': {'case': 'blk-read', 'size': 512,
+                     'title': 'blk read, 512 B', 'unit': 'request'},
+    'blk-read-4k': {'case': 'blk-read', 'size': 4096,
+                    'title': 'blk read, 4 KiB', 'unit': 'request'},
+    'blk-write-512': {'case': 'blk-write', 'size': 512,
+                      'title': 'blk write, 512 B', 'unit': 'request'},
+    'blk-write-4k': {'case': 'blk-write', 'size': 4096,
+                     'title': 'blk write, 4 KiB', 'unit': 'request'},
+    # Only to know what part of net-rx is the socket.
+    'net-feed': {'case': 'net-feed', 'size': 60},
+}
+COMPARED = tuple(name for name, what in CASES.items() if 'title' in what)
+MODES = {'streaming': 'ring kept topped up',
+         'filled': 'filled at once, one kick'}
+LAYOUTS = ('split', 'packed')
+VARIANTS = {'base': 'base', 'off': 'in_order=off', 'on': 'in_order=on'}
+
+# A cache line's round trip below this is the near regime, nanoseconds: some
+# machines know two, of about 50 to 80 and of 400 and more, and change between
+# them for minutes.
+NEAR = 160
+
+# Fewer rounds than this are not worth a median of their own.
+FEW = 3
+
+# The driver spins: with less CPU than this share, others used the machine.
+BUSY = 0.9
+
+
+def regime(runs):
+    """near, far or mixed; unknown with one CPU."""
+    trips = [r[k] for r in runs
+             for k in ('ping_pong_before', 'ping_pong_after')]
+    if any(t is None for t in trips):
+        return 'unknown'
+    if all(t < NEAR for t in trips):
+        return 'near'
+    return 'far' if all(t >= NEAR for t in trips) else 'mixed'
+
+
+def spread(values):
+    return {'median': median(values), 'min': min(values), 'max': max(values)}
+
+
+def rounds_of(data, name, mode, layout):
+    """The rounds of one case: [{variant: run}], by regime."""
+    by_round = {}
+    for run in data['measured']:
+        if (run['name'], run['mode'], run['layout']) == (name, mode, layout):
+            by_round.setdefault(run['round'], {})[run['variant']] = run
+    found = {}
+    for n in sorted(by_round):
+        runs = by_round[n]
+        found.setdefault(regime(runs.values()), []).append(runs)
+    return found
+
+
+def count_of(data, name, mode, layout, variant):
+    """What happens for each buffer: used entries, interrupts."""
+    for run in data['counts']:
+        if (run['name'], run['mode'], run['layout'], run['variant']) == \
+                (name, mode, layout, variant):
+            sent = run['device_notifications']
+            if sent is None:
+                sent = run['traced_notifications']
+            return (run['entries'] / run['buffers'],
+                    sent / run['buffers'])
+    raise KeyError(f'{name}/{mode}/{layout}/{variant} was not counted')
+
+
+def summarize(data):
+    """A row for each case, mode, layout, regime and variant."""
+    rows = []
+    for name in COMPARED:
+        for mode in MODES:
+            for layout in LAYOUTS:
+                found = rounds_of(data, name, mode, layout)
+                if not found:
+                    continue
+                # The regime with most rounds, others if they are many enough;
+                # mixed rounds compare what cannot be compared.
+                order = sorted(found, key=lambda k: (k == 'mixed',
+                                                     -len(found[k])))
+                for k in order:
+                    if k == order[0] or (k != 'mixed' and
+                                         len(found[k]) >= FEW):
+                        rows += summarize_one(data, name, mode, layout, k,
+                                              found[k])
+    return rows
+
+
+def summarize_one(data, name, mode, layout, which, rounds):
+    rows = []
+    for variant in VARIANTS:
+        runs = [r[variant] for r in rounds]
+        cpu = [r['cpu_ns'] / r['buffers'] for r in runs]
+        base = [r['base']['cpu_ns'] / r['base']['buffers'] for r in rounds]
+        entries, interrupts = count_of(data, name, mode, layout, variant)
+        rows.append({
+            'name': name, 'mode': mode, 'layout': layout, 'variant': variant,
+            'regime': which, 'rounds': len(rounds),
+            'cpu': spread(cpu),
+            'ratio': spread([c / b for c, b in zip(cpu, base)]),
+            'wall': spread([r['wall_ns'] / r['buffers'] for r in runs]),
+            'kicks': median([r['kicks'] / r['buffers'] for r in runs]),
+            'entries': entries,
+            'interrupts': interrupts,
+        })
+    return rows
+
+
+def to_json(data):
+    """One measurement to a line, so that a person can look for one."""
+    parts = []
+    for key, value in data.items():
+        if isinstance(value, list):
+            lines = ',\n    '.join(json.dumps(v) for v in value)
+            parts.append(f'  {json.dumps(key)}: [\n    {lines}\n  ]')
+        else:
+            parts.append(f'  {json.dumps(key)}: {json.dumps(value)}')
+    return '{\n' + ',\n'.join(parts) + '\n}\n'
+
+
+def number(value):
+    """A count for each buffer, short."""
+    if value == 0:
+        return '0'
+    return f'{value:.4f}' if value < 0.9995 else f'{value:.2f}'
+
+
+def row_line(row):
+    cpu, ratio = row['cpu'], row['ratio']
+    first = row['variant'] == 'base'
+    versus = '' if first else \
+        f'{ratio["median"]:.2f} {ratio["min"]:.2f}-{ratio["max"]:.2f}'
+    return (f'  {row["layout"] if first else "":<7}'
+            f'{VARIANTS[row["variant"]]:<13}'
+            f'{cpu["median"]:7.1f}{cpu["min"]:7.1f}{cpu["max"]:7.1f}'
+            f'  {versus:<15}{row["rounds"] if first else "":>2}'
+            f'{row["wall"]["median"]:8.0f}'
+            f'{number(row["entries"]):>9}{number(row["interrupts"]):>9}'
+            f'{number(row["kicks"]):>9}')
+
+
+def head_line(row):
+    where = {'unknown': '', 'mixed': '; near and far in one round'}
+    where = where.get(row['regime'], f'; caches {row["regime"]}')
+    return f'{CASES[row["name"]]["title"]}, {MODES[row["mode"]]}{where}'
+
+
+def table(data):
+    """The table, at most 100 columns wide."""
+    m, p = data['machine'], data['programs']
+    lines = [
+        f'{p["ours"]["version"]}, commit {p["ours"]["commit"] or "unknown"},',
+        f'against {p["base"]["version"]} without changes;',
+        f'{m["cpu"][:48]}, {m["cpus"]} CPUs, Linux {m["kernel"][:32]}',
+        '',
+        f'{"":<22}{"CPU of QEMU, ns for each":>26}  {"to the base":<13}'
+        f'{"":>2}{"wall":>3}{"used":>9}{"inter-":>9}',
+        f'{"":<22}{"median":>7}{"min":>7}{"max":>7}  {"median min-max":<15}'
+        f'{"n":>2}{"ns":>8}{"entries":>9}{"rupts":>9}{"kicks":>9}',
+    ]
+    # The layouts of a case stand together, each in the regimes it has.
+    order = {}
+    for row in data['summary']:
+        order.setdefault((row['name'], row['mode'], row['regime']),
+                         []).append(row)
+    for rows in order.values():
+        lines += ['', head_line(rows[0])]
+        lines += [row_line(row) for row in rows]
+    lines.append('')
+    lines += notes(data)
+    return '\n'.join(lines) + '\n'
+
+
+def notes(data):
+    lines = []
+    if data['feed']:
+        cost = median([r['cpu_ns'] / r['buffers'] for r in data['feed']])
+        lines.append(f'Of net receive, {cost:.0f} ns are the socket that the '
+                     'packets come from (streaming).')
+    runs = data['measured']
+    done = 1 + max(r['round'] for r in runs)
+    if done < data['rounds']:
+        lines.append(f'Time was up after {done} of {data["rounds"]} rounds; '
+                     'tests/bench/run --minutes gives more.')
+    busy = sum(r['driver_ns'] < BUSY * r['wall_ns'] for r in runs)
+    if busy * 10 > len(runs):
+        lines.append(f'Others used the CPUs during {busy} of {len(runs)} '
+                     'measurements; wall times are wrong, and CPU times noisy.')
+        lines.append('Run it again when the machine is quiet.')
+    if any(r['kick'] != 'eventfd' for r in runs):
+        lines.append('Kicks went through the qtest socket, which costs more '
+                     'than KVM (pidfd_getfd() is not allowed here).')
+    return lines
