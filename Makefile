@@ -11,9 +11,10 @@ export PATH := /usr/lib/ccache:/usr/sbin:/usr/bin:/sbin:/bin:$(PATH)
 obj = build/qemu/build
 loop = build/meson
 MINUTES ?= 5
+ROUNDS ?= 9
 
 .PHONY: all qemu configured run check check-fast check-series series export \
-	lay fuzz install base clean distclean help
+	lay fuzz bench stress install base clean distclean help
 .NOTPARALLEL:
 
 all: qemu
@@ -21,6 +22,8 @@ all: qemu
 help:
 	@echo 'make                     build build/qemu-system-x86_64 and the tools'
 	@echo 'make run                 build, then boot a Linux guest with in-order virtqueues'
+	@echo 'make stress [MINUTES=5]  Linux guests under load, with resets, migrations, flaps'
+	@echo 'make bench [ROUNDS=9] [CASES="net-tx ..."]   CPU cost against the base'
 	@echo 'make check               all tests'
 	@echo 'make check-fast          what needs no QEMU, in seconds'
 	@echo 'make check-series        every step of the series builds'
@@ -45,6 +48,14 @@ qemu: configured
 run: qemu
 	@tests/guest/run --qemu $(CURDIR)/build/qemu-system-x86_64
 
+stress: qemu
+	@tests/guest/stress --qemu $(CURDIR)/build/qemu-system-x86_64 \
+	--minutes $(MINUTES)
+
+# The unmodified base is built for it once, and cached.
+bench: qemu base
+	@tests/bench/run --rounds $(ROUNDS) $(CASES)
+
 check: qemu
 	@scripts/report
 
@@ -65,8 +76,9 @@ lay:
 	scripts/lay $(if $(FORCE),--force); else ./configure --reuse; fi
 
 # What the fuzzers find new goes to build/fuzz/found; the corpus here is only
-# read.
-fuzz: configured
+# read.  MINUTES is for each module; for the devices together; and for
+# migration streams.
+fuzz: qemu
 	@command -v clang >/dev/null || { echo 'make fuzz: clang is missing;' \
 	'run: apt-get install clang libclang-rt-14-dev' >&2; exit 1; }
 	@[ -f build/fuzz/build.ninja ] || CC=clang meson setup build/fuzz . \
@@ -80,6 +92,9 @@ fuzz: configured
 	$$f -max_total_time=$$(($(MINUTES) * 60)) -print_final_stats=1 \
 	-artifact_prefix=build/fuzz/ build/fuzz/found/$$n \
 	tests/fuzz/corpus/$$n; done
+	@scripts/fuzz-virtio $(MINUTES)
+	@scripts/run-qtest virtio-in-order-migration-fuzz --minutes=$(MINUTES) \
+	--keep=build/fuzz/stream
 
 # The prefix is compiled in; another one than configure was told means that
 # QEMU is built for it first.
@@ -99,7 +114,7 @@ base: configured
 
 clean:
 	@if [ -f $(obj)/build.ninja ]; then ninja -C $(obj) -t clean >/dev/null; fi
-	@rm -rf build/meson build/fuzz build/series build/mail build/qtest \
+	@rm -rf build/meson build/fuzz build/fuzz-qemu build/series build/mail build/qtest \
 	build/config.done build/tmp.* build/qemu.new.*
 
 distclean:

@@ -36,6 +36,10 @@ bool virtqueue_order_load(VirtQueueOrder *order, QEMUFile *f, uint32_t num,
     uint32_t i, ndescs_sum = 0, count = qemu_get_be32(f);
 
     virtqueue_order_reset(order);
+    if (qemu_file_get_error(f)) {
+        error_setg(errp, "the stream ends before the buffers in flight");
+        return false;
+    }
     if (count == 0) {
         return true;
     }
@@ -56,6 +60,12 @@ bool virtqueue_order_load(VirtQueueOrder *order, QEMUFile *f, uint32_t num,
         uint8_t flags = qemu_get_byte(f);
         uint64_t seq;
 
+        if (qemu_file_get_error(f)) {
+            error_setg(errp, "the stream ends with buffer %" PRIu32 " of %"
+                       PRIu32 " in flight", i, count);
+            virtqueue_order_reset(order);
+            return false;
+        }
         ndescs_sum += ndescs;
         if (ndescs == 0 || ndescs_sum > num ||
             flags & ~(ORDER_STREAM_READONLY | ORDER_STREAM_DONE)) {
@@ -68,6 +78,11 @@ bool virtqueue_order_load(VirtQueueOrder *order, QEMUFile *f, uint32_t num,
         }
         seq = virtqueue_order_take(order, id, ndescs,
                                    flags & ORDER_STREAM_READONLY);
+        if (seq == VIRTQUEUE_ORDER_NONE) {
+            error_setg(errp, "ID %" PRIu16 " is in flight twice", id);
+            virtqueue_order_reset(order);
+            return false;
+        }
         if (flags & ORDER_STREAM_DONE) {
             virtqueue_order_complete(order, seq, len);
         }

@@ -23,10 +23,23 @@
 /* The largest ring that VIRTIO has */
 #define VIRTQUEUE_ORDER_MAX 32768
 
+/* A bit for each ID that there can be */
+#define VIRTQUEUE_ORDER_BUSY_WORDS (65536 / 64)
+
 static VirtQueueOrderBuffer *virtqueue_order_at(const VirtQueueOrder *order,
                                                 uint64_t seq)
 {
     return &order->buffers[seq & order->mask];
+}
+
+static void virtqueue_order_set_busy(VirtQueueOrder *order, uint16_t id)
+{
+    order->busy[id / 64] |= UINT64_C(1) << id % 64;
+}
+
+static void virtqueue_order_clear_busy(VirtQueueOrder *order, uint16_t id)
+{
+    order->busy[id / 64] &= ~(UINT64_C(1) << id % 64);
 }
 
 bool virtqueue_order_init(VirtQueueOrder *order, uint32_t capacity)
@@ -45,8 +58,12 @@ bool virtqueue_order_init(VirtQueueOrder *order, uint32_t capacity)
         return true;
     }
 
+    if (!order->busy) {
+        order->busy = calloc(VIRTQUEUE_ORDER_BUSY_WORDS, sizeof(*order->busy));
+    }
     buffers = calloc(size, sizeof(*buffers));
-    if (!buffers) {
+    if (!buffers || !order->busy) {
+        free(buffers);
         return false;
     }
     free(order->buffers);
@@ -57,7 +74,11 @@ bool virtqueue_order_init(VirtQueueOrder *order, uint32_t capacity)
 
 void virtqueue_order_reset(VirtQueueOrder *order)
 {
-    order->head = order->tail;
+    while (order->head != order->tail) {
+        virtqueue_order_clear_busy(order,
+                                   virtqueue_order_at(order, order->head)->id);
+        order->head++;
+    }
     order->done = 0;
 }
 
@@ -67,15 +88,18 @@ void virtqueue_order_destroy(VirtQueueOrder *order)
     free(order->buffers);
     order->buffers = NULL;
     order->mask = 0;
+    free(order->busy);
+    order->busy = NULL;
 }
 
 uint64_t virtqueue_order_take(VirtQueueOrder *order, uint16_t id,
                               uint16_t ndescs, bool readonly)
 {
-    if (!virtqueue_order_has_room(order)) {
+    if (!virtqueue_order_has_room(order) || virtqueue_order_busy(order, id)) {
         return VIRTQUEUE_ORDER_NONE;
     }
 
+    virtqueue_order_set_busy(order, id);
     *virtqueue_order_at(order, order->tail) = (VirtQueueOrderBuffer) {
         .id = id,
         .ndescs = ndescs,
@@ -106,7 +130,11 @@ bool virtqueue_order_untake(VirtQueueOrder *order, uint32_t count,
      * The numbers of these buffers are handed out again: their holders gave
      * them up just now, so none is left to mistake one for another.
      */
-    order->tail -= count;
+    for (i = 0; i < count; i++) {
+        order->tail--;
+        virtqueue_order_clear_busy(order,
+                                   virtqueue_order_at(order, order->tail)->id);
+    }
     if (ndescs) {
         *ndescs = sum;
     }
@@ -183,6 +211,7 @@ bool virtqueue_order_next(VirtQueueOrder *order, VirtQueueOrderRun *run)
         .buffers = 1,
         .ndescs = buffer->ndescs,
     };
+    virtqueue_order_clear_busy(order, buffer->id);
     order->head++;
     while (buffer->readonly && order->head != order->tail) {
         buffer = virtqueue_order_at(order, order->head);
@@ -193,6 +222,7 @@ bool virtqueue_order_next(VirtQueueOrder *order, VirtQueueOrderRun *run)
         run->id = buffer->id;
         run->buffers++;
         run->ndescs += buffer->ndescs;
+        virtqueue_order_clear_busy(order, buffer->id);
         order->head++;
     }
     order->done -= run->buffers;

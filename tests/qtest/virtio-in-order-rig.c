@@ -13,8 +13,6 @@
 #include "libqos/pci-pc.h"
 #include "standard-headers/linux/virtio_pci.h"
 
-#define DEV_SLOT(id)    (4 + (id))
-
 /* Received bytes that a peer keeps, the largest packet and more */
 #define PEER_BUF        (1 * MiB)
 
@@ -170,28 +168,19 @@ char *mode_props(const Mode *mode)
                            base_qemu() ? "" : ",in_order=off");
 }
 
-void rig_get(const Mode *mode)
-{
-    g_autofree char *props = mode_props(mode);
-    int ram_fd, disk_fd, net_fd, dgram_fd, i;
+/* The kind of rig_get() */
+static const char *const net_names[] = { "net0", "net1", "blk0", "blk1" };
 
-    if (rig && rig->mode == mode) {
-        return;
-    }
-    rig_stop();
-    rig = g_new0(Rig, 1);
-    rig->mode = mode;
-    ram_fd = shared_file("ram", RIG_RAM_SIZE);
-    disk_fd = shared_file("disk", 16 * MiB);
-    ram_init(&rig->ram, ram_fd);
+static void net_kind_start(GString *cmd, const char *props)
+{
+    int disk_fd = rig_pass_fd(shared_file("disk", 16 * MiB));
+    int net_fd, dgram_fd;
+
     peer_init(&rig->net, SOCK_STREAM, &net_fd);
     peer_init(&rig->dgram, SOCK_DGRAM, &dgram_fd);
-
-    rig->qts = qtest_initf(
-        "-nodefaults -machine q35,memory-backend=mem -m %" PRIu64 "M "
-        "-object memory-backend-file,id=mem,share=on,size=%" PRIu64 "M,"
-            "mem-path=/proc/self/fd/%d "
-        "-netdev socket,id=stream0,fd=%d -netdev socket,id=dgram0,fd=%d "
+    g_string_append_printf(
+        cmd,
+        " -netdev socket,id=stream0,fd=%d -netdev socket,id=dgram0,fd=%d "
         "-drive if=none,id=file0,format=raw,file.locking=off,"
             "file=/proc/self/fd/%d "
         "-drive if=none,id=slow0,driver=null-co,size=1048576,"
@@ -204,39 +193,97 @@ void rig_get(const Mode *mode)
             "disable-legacy=on,queue-size=1024,seg-max-adjust=on,%s "
         "-device virtio-blk-pci,id=blk1,drive=slow0,addr=%d,num-queues=1,"
             "disable-legacy=on,%s",
-        RIG_RAM_SIZE / MiB, RIG_RAM_SIZE / MiB, ram_fd, net_fd, dgram_fd,
-        disk_fd,
+        rig_pass_fd(net_fd), rig_pass_fd(dgram_fd), disk_fd,
         DEV_SLOT(DEV_NET), props, DEV_SLOT(DEV_DGRAM), props,
         DEV_SLOT(DEV_BLK), props, DEV_SLOT(DEV_SLOW), props);
-    close(ram_fd);
-    close(disk_fd);
-    close(net_fd);
-    close(dgram_fd);
+}
+
+static void net_kind_stop(void)
+{
+    peer_cleanup(&rig->net);
+    peer_cleanup(&rig->dgram);
+}
+
+static const RigKind net_kind = {
+    .names = net_names,
+    .count = DEV_COUNT,
+    .start = net_kind_start,
+    .stop = net_kind_stop,
+};
+
+int rig_pass_fd(int fd)
+{
+    g_array_append_val(rig->fds, fd);
+    return fd;
+}
+
+void dev_remake(unsigned id)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(DEV_SLOT(id), 0) };
+    Dev *dev = &rig->dev[id];
+
+    if (dev->pci) {
+        g_free(dev->pci->pdev);
+        g_free(dev->pci);
+    }
+    dev->id = id;
+    dev->pci = virtio_pci_new(rig->bus, &addr);
+    g_assert_nonnull(dev->pci);
+    dev->vdev = &dev->pci->vdev;
+    dev->vdev->tracked = true;
+    dev->vdev->ram = &rig->ram;
+    qvirtio_pci_device_enable(dev->pci);
+}
+
+void rig_get_kind(const RigKind *kind, const Mode *mode)
+{
+    g_autoptr(GString) cmd = g_string_new("-nodefaults");
+    g_autofree char *props = mode_props(mode);
+    int ram_fd;
+    unsigned i;
+
+    if (rig && rig->mode == mode && rig->kind == kind) {
+        return;
+    }
+    rig_stop();
+    rig = g_new0(Rig, 1);
+    rig->kind = kind;
+    rig->mode = mode;
+    rig->fds = g_array_new(false, false, sizeof(int));
+    ram_fd = rig_pass_fd(shared_file("ram", RIG_RAM_SIZE));
+    ram_init(&rig->ram, ram_fd);
+    g_string_append_printf(cmd, " -machine %s,memory-backend=mem -m %" PRIu64
+                           "M%s -object memory-backend-file,id=mem,share=on,"
+                           "size=%" PRIu64 "M,mem-path=/proc/self/fd/%d",
+                           kind->machine ?: "q35", RIG_RAM_SIZE / MiB,
+                           kind->memory ?: "", RIG_RAM_SIZE / MiB, ram_fd);
+    kind->start(cmd, props);
+    rig->qts = qtest_init(cmd->str);
+    for (i = 0; i < rig->fds->len; i++) {
+        close(g_array_index(rig->fds, int, i));
+    }
+    g_array_set_size(rig->fds, 0);
 
     alloc_init(&rig->alloc, 0, 1 * MiB, RIG_RAM_SIZE, 4096);
     rig->bus = qpci_new_pc(rig->qts, NULL);
-    for (i = 0; i < DEV_COUNT; i++) {
-        QPCIAddress addr = { .devfn = QPCI_DEVFN(DEV_SLOT(i), 0) };
-        Dev *dev = &rig->dev[i];
-
-        dev->id = i;
-        dev->pci = virtio_pci_new(rig->bus, &addr);
-        g_assert_nonnull(dev->pci);
-        dev->vdev = &dev->pci->vdev;
-        dev->vdev->tracked = true;
-        dev->vdev->ram = &rig->ram;
-        qvirtio_pci_device_enable(dev->pci);
+    for (i = 0; i < kind->count; i++) {
+        dev_remake(i);
     }
+}
+
+void rig_get(const Mode *mode)
+{
+    rig_get_kind(&net_kind, mode);
 }
 
 void rig_stop(void)
 {
-    int i;
+    unsigned i;
 
     if (!rig) {
         return;
     }
-    for (i = 0; i < DEV_COUNT; i++) {
+    for (i = 0; i < rig->kind->count; i++) {
         qvirtio_pci_device_disable(rig->dev[i].pci);
         g_free(rig->dev[i].pci->pdev);
         g_free(rig->dev[i].pci);
@@ -245,8 +292,10 @@ void rig_stop(void)
     qtest_quit(rig->qts);
     alloc_destroy(&rig->alloc);
     munmap(rig->ram.host, rig->ram.size);
-    peer_cleanup(&rig->net);
-    peer_cleanup(&rig->dgram);
+    if (rig->kind->stop) {
+        rig->kind->stop();
+    }
+    g_array_free(rig->fds, true);
     g_free(rig);
     rig = NULL;
 }
@@ -261,16 +310,20 @@ uint64_t common_cfg(Dev *dev, unsigned reg)
     return dev->pci->common_cfg_offset + reg;
 }
 
-Dev *dev_start(DevId id, uint64_t without)
+Dev *dev_start_too(unsigned id, uint64_t without)
 {
     Dev *dev = &rig->dev[id];
-
-    alloc_destroy(&rig->alloc);
-    alloc_init(&rig->alloc, 0, 1 * MiB, RIG_RAM_SIZE, 4096);
 
     qvirtio_start_device(dev->vdev);
     mode_negotiate(dev->vdev, rig->mode, without);
     return dev;
+}
+
+Dev *dev_start(unsigned id, uint64_t without)
+{
+    alloc_destroy(&rig->alloc);
+    alloc_init(&rig->alloc, 0, 1 * MiB, RIG_RAM_SIZE, 4096);
+    return dev_start_too(id, without);
 }
 
 QVirtQueue *queue_setup(Dev *dev, uint16_t index, uint16_t size)
@@ -297,7 +350,7 @@ void queue_free(Dev *dev, QVirtQueue *vq)
     qvirtqueue_cleanup(dev->vdev->bus, vq, &rig->alloc);
 }
 
-void net_start(DevId id, uint64_t without, uint16_t rx_size,
+void net_start(unsigned id, uint64_t without, uint16_t rx_size,
                uint16_t tx_size, Dev **dev, QVirtQueue **rx,
                QVirtQueue **tx)
 {
@@ -314,11 +367,9 @@ void net_stop(Dev *dev, QVirtQueue *rx, QVirtQueue *tx)
     queue_free(dev, tx);
 }
 
-const char *dev_name(DevId id)
+const char *dev_name(unsigned id)
 {
-    static const char *const names[] = { "net0", "net1", "blk0", "blk1" };
-
-    return names[id];
+    return rig->kind->names[id];
 }
 
 uint64_t queue_stat(const char *dev, unsigned queue, const char *key)
@@ -348,6 +399,17 @@ void set_link(const char *id, bool up)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': 'set_link', 'arguments':"
                              " {'name': %s, 'up': %i}}", id, up);
+}
+
+void hmp(const char *fmt, ...)
+{
+    g_autofree char *answer = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    answer = qtest_vhmp(rig->qts, fmt, ap);
+    va_end(ap);
+    g_assert_cmpstr(answer, ==, "");
 }
 
 void wait_a_little(gint64 *start, QVirtQueue *vq, const char *what)

@@ -42,7 +42,7 @@
 /* A feature to leave out where event indexes are not what it is about */
 #define NO_EVENT_IDX    BIT_ULL(VIRTIO_RING_F_EVENT_IDX)
 
-/* What stands on the PCI bus of the QEMU under test */
+/* What stands on the PCI bus of a QEMU of rig_get() */
 typedef enum DevId {
     DEV_NET,            /* virtio-net, peer is a stream socket */
     DEV_DGRAM,          /* the same on a datagram socket; flushes 7 at once */
@@ -51,10 +51,14 @@ typedef enum DevId {
     DEV_COUNT,
 } DevId;
 
+/* Slot of a device on the PCI bus, for -device */
+#define DEV_SLOT(id)    (4 + (id))
+#define DEV_MAX         24
+
 typedef struct Dev {
     QVirtioPCIDevice *pci;
     QVirtioDevice *vdev;    /* part of @pci */
-    DevId id;
+    unsigned id;            /* its number in RigKind.names */
 } Dev;
 
 /* The far end of a network card */
@@ -65,14 +69,31 @@ typedef struct Peer {
     size_t start, end;
 } Peer;
 
+/* A kind of QEMU: which devices it has */
+typedef struct RigKind {
+    const char *const *names;   /* ids of the devices, by their number */
+    unsigned count;             /* of devices, DEV_MAX at most */
+    const char *machine;        /* type of the machine; NULL: q35 */
+    const char *memory;         /* the end of -m, after the size; or NULL */
+
+    /*
+     * Adds what creates the back ends and the devices, each in its DEV_SLOT()
+     * and with @props, to QEMU's command line
+     */
+    void (*start)(GString *cmd, const char *props);
+    void (*stop)(void);         /* QEMU has ended; may be NULL */
+} RigKind;
+
 typedef struct Rig {
+    const RigKind *kind;
     const Mode *mode;
     QTestState *qts;
     QPCIBus *bus;
     QVirtioRam ram;
     QGuestAllocator alloc;  /* of all guest memory but the first MiB */
-    Dev dev[DEV_COUNT];     /* by DevId */
-    Peer net, dgram;        /* of DEV_NET and DEV_DGRAM */
+    Dev dev[DEV_MAX];       /* by number */
+    Peer net, dgram;        /* of DEV_NET and DEV_DGRAM, if it is that kind */
+    GArray *fds;            /* QEMU's, closed here once it has been started */
 } Rig;
 
 /* One QEMU serves all cases of a mode; NULL when there is none */
@@ -194,6 +215,26 @@ char *mode_props(const Mode *mode);
 void rig_get(const Mode *mode);
 
 /**
+ * rig_get_kind: the same with other devices
+ * @kind: which ones; has to outlive the rig, which is known by its address
+ * @mode: see rig_get()
+ *
+ * Sets @rig.  A QEMU of another kind, or in another mode, is stopped.  The
+ * test stops when QEMU does not start or a device is missing.
+ */
+void rig_get_kind(const RigKind *kind, const Mode *mode);
+
+/**
+ * rig_pass_fd: leave a descriptor to the QEMU that is being started
+ * @fd: without FD_CLOEXEC; closed here once QEMU has been started
+ *
+ * Only from RigKind.start.
+ *
+ * Returns: @fd
+ */
+int rig_pass_fd(int fd);
+
+/**
  * rig_stop: stop the QEMU under test and free @rig
  *
  * Nothing happens when there is none.  Cases that start a QEMU of their own
@@ -234,7 +275,24 @@ uint64_t common_cfg(Dev *dev, unsigned reg);
  *
  * Returns: the device, which belongs to the rig
  */
-Dev *dev_start(DevId id, uint64_t without);
+Dev *dev_start(unsigned id, uint64_t without);
+
+/**
+ * dev_start_too: reset a device and negotiate, while others go on
+ * @id: which one
+ * @without: features to leave out, a mask
+ *
+ * As dev_start(), but memory that is in use stays in use.
+ *
+ * Returns: the device, which belongs to the rig
+ */
+Dev *dev_start_too(unsigned id, uint64_t without);
+
+/**
+ * dev_remake: find a device anew that has been plugged in again
+ * @id: which one; it is in its slot
+ */
+void dev_remake(unsigned id);
 
 /**
  * queue_setup: set up a queue of a device that was started
@@ -270,7 +328,7 @@ void queue_free(Dev *dev, QVirtQueue *vq);
  * To be ended with net_stop().  The test stops as in dev_start() and
  * queue_setup().
  */
-void net_start(DevId id, uint64_t without, uint16_t rx_size,
+void net_start(unsigned id, uint64_t without, uint16_t rx_size,
                uint16_t tx_size, Dev **dev, QVirtQueue **rx,
                QVirtQueue **tx);
 
@@ -286,7 +344,7 @@ void net_stop(Dev *dev, QVirtQueue *rx, QVirtQueue *tx);
  * dev_name: what a device is called on QEMU's command line
  * @id: which one
  */
-const char *dev_name(DevId id);
+const char *dev_name(unsigned id);
 
 /**
  * queue_stat: how far QEMU has got, from its own introspection
@@ -309,6 +367,14 @@ uint64_t queue_stat(const char *dev, unsigned queue, const char *key);
  * The test stops when QEMU refuses.
  */
 void set_link(const char *id, bool up);
+
+/**
+ * hmp: let QEMU's human monitor do something that has no answer
+ * @fmt: the command, as for printf()
+ *
+ * The test stops when there is one, since that is an error message then.
+ */
+void hmp(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /* Waiting for it */
 

@@ -9,15 +9,18 @@
 #include "hw/virtio/virtqueue-order.h"
 #include "virtqueue-order-model.h"
 
-/* Take @count buffers with IDs from 100 on, of 2 descriptors each */
+/*
+ * Take @count buffers of 2 descriptors each.  The first of a tracker has the ID
+ * 100, the next 101, and so on.
+ */
 static uint64_t take_some(VirtQueueOrder *order, int count, bool readonly)
 {
     uint64_t first = order->tail;
     int i;
 
     for (i = 0; i < count; i++) {
-        g_assert_cmpuint(virtqueue_order_take(order, 100 + i, 2, readonly), ==,
-                         first + i);
+        g_assert_cmpuint(virtqueue_order_take(order, 100 + first + i, 2,
+                                              readonly), ==, first + i);
     }
     return first;
 }
@@ -74,9 +77,9 @@ static void test_lengths(void)
     g_assert_true(virtqueue_order_complete(&order, seq + 3, 1514));
     g_assert_true(virtqueue_order_complete(&order, seq + 4, 0));
     assert_next(&order, 101, 0, 2, 4);
-    assert_next(&order, 100, 60, 1, 2);
-    assert_next(&order, 101, 1514, 1, 2);
-    assert_next(&order, 100, 0, 1, 2);
+    assert_next(&order, 102, 60, 1, 2);
+    assert_next(&order, 103, 1514, 1, 2);
+    assert_next(&order, 104, 0, 1, 2);
     assert_nothing(&order);
     virtqueue_order_destroy(&order);
 }
@@ -100,20 +103,36 @@ static void test_reverse(void)
     virtqueue_order_destroy(&order);
 }
 
-/* The same ID twice in flight, as a hostile driver would have it */
+/*
+ * The same ID twice in flight, as a hostile driver would have it: a batch that
+ * ends with it would have two meanings.  Each way out of flight frees the ID.
+ */
 static void test_repeated_id(void)
 {
     VirtQueueOrder order = {};
-    uint64_t first, second;
+    uint64_t seq;
 
     g_assert_true(virtqueue_order_init(&order, 4));
-    first = virtqueue_order_take(&order, 7, 1, false);
-    second = virtqueue_order_take(&order, 7, 1, false);
-    g_assert_true(virtqueue_order_complete(&order, second, 2));
-    assert_nothing(&order);
-    g_assert_true(virtqueue_order_complete(&order, first, 1));
-    assert_next(&order, 7, 1, 1, 1);
-    assert_next(&order, 7, 2, 1, 1);
+    g_assert_false(virtqueue_order_busy(&order, 65535));
+    seq = virtqueue_order_take(&order, 65535, 1, false);
+    g_assert_cmpuint(seq, !=, VIRTQUEUE_ORDER_NONE);
+    g_assert_true(virtqueue_order_busy(&order, 65535));
+    g_assert_cmpuint(virtqueue_order_take(&order, 65535, 1, false), ==,
+                     VIRTQUEUE_ORDER_NONE);
+    g_assert_cmpuint(virtqueue_order_in_flight(&order), ==, 1);
+
+    /* Done is not enough: the driver does not know it yet */
+    g_assert_true(virtqueue_order_complete(&order, seq, 1));
+    g_assert_cmpuint(virtqueue_order_take(&order, 65535, 1, false), ==,
+                     VIRTQUEUE_ORDER_NONE);
+    assert_next(&order, 65535, 1, 1, 1);
+    g_assert_cmpuint(virtqueue_order_take(&order, 65535, 1, false), !=,
+                     VIRTQUEUE_ORDER_NONE);
+    g_assert_true(virtqueue_order_untake(&order, 1, NULL));
+    g_assert_cmpuint(virtqueue_order_take(&order, 65535, 1, false), !=,
+                     VIRTQUEUE_ORDER_NONE);
+    virtqueue_order_reset(&order);
+    g_assert_false(virtqueue_order_busy(&order, 65535));
     virtqueue_order_destroy(&order);
 }
 

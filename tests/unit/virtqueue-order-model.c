@@ -84,8 +84,17 @@ static void model_take(Model *model, VirtQueueOrder *order, uint16_t id,
                        uint16_t ndescs, bool readonly)
 {
     uint64_t seq = virtqueue_order_take(order, id, ndescs, readonly);
+    bool busy = false;
+    uint32_t i;
 
-    if (model->count == model->room) {
+    for (i = 0; i < model->count; i++) {
+        busy |= model->buffers[i].id == id;
+    }
+    if (model->room) {
+        MODEL_CHECK(virtqueue_order_busy(order, id) ==
+                    (busy || seq != VIRTQUEUE_ORDER_NONE), "id %u", id);
+    }
+    if (model->count == model->room || busy) {
         MODEL_CHECK(seq == VIRTQUEUE_ORDER_NONE, "seq %" PRIu64, seq);
         return;
     }
@@ -231,7 +240,9 @@ size_t virtqueue_order_model_run(const uint8_t *data, size_t size)
          */
         switch (op % 16) {
         case 0 ... 5:
-            model_take(&model, &order, arg, arg % 5 + 1, op & 0x40);
+            /* Some programs reuse few IDs, others run through all */
+            model_take(&model, &order, op & 0x20 ? arg % 64 : arg,
+                       arg % 5 + 1, op & 0x40);
             break;
         case 6 ... 8:
             model_complete(&model, &order, any, arg);

@@ -15,9 +15,13 @@
  * fuzzer all build the same file.
  *
  * A buffer is known by its sequence number.  The head or buffer ID that the
- * driver chose would not do: a hostile driver may make the same one available
- * twice.  A reset does not start the numbers anew, so a number kept over a
+ * driver chose would not do: the driver may use it again once the buffer is
+ * handed out.  A reset does not start the numbers anew, so a number kept over a
  * reset names no buffer instead of somebody else's.
+ *
+ * The ID that a batch is announced with tells the driver which buffer is the
+ * last of it, so no two buffers in flight may have the same one; the tracker
+ * refuses the second.
  *
  * Every operation that traffic needs takes constant time; handing out an entry
  * takes it for each buffer, so each is looked at three times in its life.
@@ -50,6 +54,7 @@ typedef struct VirtQueueOrder {
     uint64_t head;                  /* oldest buffer not yet handed out */
     uint64_t tail;                  /* number of the buffer taken next */
     uint32_t done;                  /* buffers in between that are done */
+    uint64_t *busy;                 /* a bit for each ID in flight */
 } VirtQueueOrder;
 
 /* One used entry, for one buffer or for a batch of them */
@@ -106,6 +111,19 @@ static inline bool virtqueue_order_has_room(const VirtQueueOrder *order)
 }
 
 /**
+ * virtqueue_order_busy:
+ * @order: a tracker that has or had room
+ * @id: as given to virtqueue_order_take()
+ *
+ * Returns: whether a buffer of this ID is in flight, done or not.
+ */
+static inline bool virtqueue_order_busy(const VirtQueueOrder *order,
+                                        uint16_t id)
+{
+    return order->busy[id / 64] >> id % 64 & 1;
+}
+
+/**
  * virtqueue_order_in_flight:
  * @order: the tracker
  *
@@ -139,7 +157,8 @@ static inline uint32_t virtqueue_order_held_back(const VirtQueueOrder *order)
  *
  * The device has taken the next buffer that the driver made available.
  *
- * Returns: its sequence number, or VIRTQUEUE_ORDER_NONE if there is no room.
+ * Returns: its sequence number, or VIRTQUEUE_ORDER_NONE if there is no room or
+ * a buffer of this ID is in flight.
  */
 uint64_t virtqueue_order_take(VirtQueueOrder *order, uint16_t id,
                               uint16_t ndescs, bool readonly);
@@ -200,7 +219,7 @@ uint32_t virtqueue_order_ndescs(const VirtQueueOrder *order);
  * Look a buffer up whose holder does not know its sequence number, because it
  * came from another QEMU.  This searches, as no other function does.
  *
- * Returns: the number of the oldest buffer of this ID that is not done, or
+ * Returns: the number of the buffer of this ID if it is not done, or
  * VIRTQUEUE_ORDER_NONE.
  */
 uint64_t virtqueue_order_find(const VirtQueueOrder *order, uint16_t id);

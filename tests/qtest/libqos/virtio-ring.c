@@ -103,6 +103,8 @@ struct QVRing {
     struct vring_used_elem *used_shadow;
 };
 
+bool qvring_scsi_counts_reads;
+
 /*
  * Every violation ends here: the message names the queue, its mode and where
  * it stands, so that a log alone tells what went wrong.
@@ -656,11 +658,10 @@ static void ring_take_used(QVRing *r, unsigned pos, uint32_t id, uint32_t len,
     }
     b = &r->bufs[id];
 
-    /*
-     * A device must have written at least len bytes (2.7.8.2).  QEMU's
-     * virtio-scsi counts what it has read as well; let it, and nobody else.
-     */
-    if (len > b->in_len && r->vq->vdev->device_type != VIRTIO_ID_SCSI) {
+    /* A device must have written at least len bytes (2.7.8.2) */
+    if (len > b->in_len &&
+        !(qvring_scsi_counts_reads &&
+          r->vq->vdev->device_type == VIRTIO_ID_SCSI)) {
         ring_fail(r, "used element at %u: id %u: got len %u, but only %u "
                   "bytes are writable", pos, id, len, b->in_len);
     }

@@ -33,6 +33,12 @@ struct QVirtioRam {
     uint64_t size;      /* bytes */
 };
 
+/*
+ * A test sets this while it talks to a virtio-scsi without our fixes, which
+ * counts what it has read as if it had written it.
+ */
+extern bool qvring_scsi_counts_reads;
+
 /**
  * qvirtio_ram_ptr: the test's own view of guest memory
  * @ram: the mapping

@@ -1,0 +1,22 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What modules need of QEMU's header of this name, to be built without QEMU
+ */
+
+#ifndef QAPI_ERROR_H
+#define QAPI_ERROR_H
+
+#include "qemu/osdep.h"
+
+/**
+ * error_setg:
+ * @errp: where to put the error
+ * @fmt: the message, as for printf()
+ *
+ * The stub formats the message and forgets it.
+ */
+void error_setg(Error **errp, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif
