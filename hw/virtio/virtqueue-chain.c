@@ -19,22 +19,7 @@
 #include "hw/virtio/virtqueue-chain.h"
 #include "standard-headers/linux/virtio_ring.h"
 
-/* As the driver writes them; VIRTIO 1.2, sections 2.7.5 and 2.8 */
-typedef struct SplitDesc {
-    uint64_t addr;
-    uint32_t len;
-    uint16_t flags;
-    uint16_t next;
-} SplitDesc;
-
-typedef struct PackedDesc {
-    uint64_t addr;
-    uint32_t len;
-    uint16_t id;
-    uint16_t flags;
-} PackedDesc;
-
-QEMU_BUILD_BUG_ON(sizeof(SplitDesc) != sizeof(PackedDesc));
+QEMU_BUILD_BUG_ON(sizeof(VirtQueueSplitDesc) != sizeof(VirtQueuePackedDesc));
 
 #define chain_error(table, ...)                         \
     do {                                                \
@@ -52,7 +37,7 @@ static bool chain_open_indirect(const VirtQueueTable *table, hwaddr addr,
 {
     VirtIORamRange *range;
 
-    if (!len || len % sizeof(SplitDesc)) {
+    if (!len || len % sizeof(VirtQueueSplitDesc)) {
         chain_error(table, "an indirect table of %" PRIu32 " bytes is "
                     "no whole number of descriptors", len);
         return false;
@@ -75,8 +60,8 @@ static bool chain_open_indirect(const VirtQueueTable *table, hwaddr addr,
     return true;
 }
 
-static bool chain_add(const VirtQueueTable *table, VirtQueueChain *chain,
-                      hwaddr addr, uint32_t len, uint16_t flags)
+static inline bool chain_add(const VirtQueueTable *table, VirtQueueChain *chain,
+                             hwaddr addr, uint32_t len, uint16_t flags)
 {
     unsigned int n = chain->out_num + chain->in_num;
 
@@ -103,33 +88,21 @@ static bool chain_add(const VirtQueueTable *table, VirtQueueChain *chain,
     return true;
 }
 
-static void split_desc_read(const VirtQueueTable *table,
-                            MemoryRegionCache *cache, unsigned int i,
-                            SplitDesc *desc)
-{
-    address_space_read_cached(cache, i * sizeof(*desc), desc, sizeof(*desc));
-    barrier();
-    virtio_tswap64s(table->vdev, &desc->addr);
-    virtio_tswap32s(table->vdev, &desc->len);
-    virtio_tswap16s(table->vdev, &desc->flags);
-    virtio_tswap16s(table->vdev, &desc->next);
-}
-
-bool virtqueue_chain_read_split(const VirtQueueTable *table, uint16_t head,
-                                VirtQueueChain *chain)
+bool virtqueue_chain_read_split_any(const VirtQueueTable *table, uint16_t head,
+                                    VirtQueueChain *chain)
 {
     MemoryRegionCache indirect = MEMORY_REGION_CACHE_INVALID;
     MemoryRegionCache *cache = table->desc;
     unsigned int i = head, num = table->num, n = 0;
     bool ok = false;
-    SplitDesc desc;
+    VirtQueueSplitDesc desc;
 
     chain->id = head;
     chain->ndescs = 1;
     chain->out_num = chain->in_num = 0;
 
     for (;;) {
-        split_desc_read(table, cache, i, &desc);
+        virtqueue_split_desc_read(table, cache, i, &desc);
         if ((desc.flags & VRING_DESC_F_INDIRECT) && cache == table->desc) {
             /* It ends the chain, whatever else it says (section 2.7.5.3) */
             if (!chain_open_indirect(table, desc.addr, desc.len, &indirect)) {
@@ -172,47 +145,15 @@ bool virtqueue_chain_read_split(const VirtQueueTable *table, uint16_t head,
     return ok;
 }
 
-static void packed_desc_read(const VirtQueueTable *table,
-                             MemoryRegionCache *cache, unsigned int i,
-                             PackedDesc *desc)
-{
-    address_space_read_cached(cache, i * sizeof(*desc), desc, sizeof(*desc));
-    barrier();
-    virtio_tswap64s(table->vdev, &desc->addr);
-    virtio_tswap32s(table->vdev, &desc->len);
-    virtio_tswap16s(table->vdev, &desc->id);
-    virtio_tswap16s(table->vdev, &desc->flags);
-}
-
-/* Read the first descriptor of a chain, if the driver has made it available */
-static bool packed_head_read(const VirtQueueTable *table, unsigned int i,
-                             bool wrap_counter, PackedDesc *desc)
-{
-    uint16_t flags = virtio_lduw_phys_cached(table->vdev, table->desc,
-                                             i * sizeof(*desc) +
-                                             offsetof(PackedDesc, flags));
-    bool avail = flags & BIT(VRING_PACKED_DESC_F_AVAIL);
-    bool used = flags & BIT(VRING_PACKED_DESC_F_USED);
-
-    if (avail == used || avail != wrap_counter) {
-        return false;
-    }
-    /* The flags are written last, so what they vouch for is read after them */
-    smp_rmb();
-    packed_desc_read(table, table->desc, i, desc);
-    desc->flags = flags;
-    return true;
-}
-
-int virtqueue_chain_read_packed(const VirtQueueTable *table, uint16_t head,
-                                bool wrap_counter, VirtQueueChain *chain)
+int virtqueue_chain_read_packed_any(const VirtQueueTable *table, uint16_t head,
+                                    bool wrap_counter, VirtQueueChain *chain)
 {
     MemoryRegionCache indirect = MEMORY_REGION_CACHE_INVALID;
     unsigned int i = head, num = table->num, n = 0;
     int ret = -1;
-    PackedDesc desc;
+    VirtQueuePackedDesc desc;
 
-    if (!packed_head_read(table, i, wrap_counter, &desc)) {
+    if (!virtqueue_packed_head_read(table, i, wrap_counter, &desc)) {
         return 0;
     }
 
@@ -227,7 +168,7 @@ int virtqueue_chain_read_packed(const VirtQueueTable *table, uint16_t head,
         }
         num = desc.len / sizeof(desc);
         for (n = 0; n < num; n++) {
-            packed_desc_read(table, &indirect, n, &desc);
+            virtqueue_packed_desc_read(table, &indirect, n, &desc);
             if (!chain_add(table, chain, desc.addr, desc.len, desc.flags)) {
                 goto out;
             }
@@ -250,7 +191,7 @@ int virtqueue_chain_read_packed(const VirtQueueTable *table, uint16_t head,
             goto out;
         }
         i = i + 1 == num ? 0 : i + 1;
-        packed_desc_read(table, table->desc, i, &desc);
+        virtqueue_packed_desc_read(table, table->desc, i, &desc);
     }
     /* Only the last descriptor of a chain has to carry the buffer ID (2.8.6) */
     chain->id = desc.id;

@@ -26,17 +26,6 @@
 /* A bit for each ID that there can be */
 #define VIRTQUEUE_ORDER_BUSY_WORDS (65536 / 64)
 
-static VirtQueueOrderBuffer *virtqueue_order_at(const VirtQueueOrder *order,
-                                                uint64_t seq)
-{
-    return &order->buffers[seq & order->mask];
-}
-
-static void virtqueue_order_set_busy(VirtQueueOrder *order, uint16_t id)
-{
-    order->busy[id / 64] |= UINT64_C(1) << id % 64;
-}
-
 static void virtqueue_order_clear_busy(VirtQueueOrder *order, uint16_t id)
 {
     order->busy[id / 64] &= ~(UINT64_C(1) << id % 64);
@@ -92,22 +81,6 @@ void virtqueue_order_destroy(VirtQueueOrder *order)
     order->busy = NULL;
 }
 
-uint64_t virtqueue_order_take(VirtQueueOrder *order, uint16_t id,
-                              uint16_t ndescs, bool readonly)
-{
-    if (!virtqueue_order_has_room(order) || virtqueue_order_busy(order, id)) {
-        return VIRTQUEUE_ORDER_NONE;
-    }
-
-    virtqueue_order_set_busy(order, id);
-    *virtqueue_order_at(order, order->tail) = (VirtQueueOrderBuffer) {
-        .id = id,
-        .ndescs = ndescs,
-        .readonly = readonly,
-    };
-    return order->tail++;
-}
-
 bool virtqueue_order_untake(VirtQueueOrder *order, uint32_t count,
                             uint32_t *ndescs)
 {
@@ -138,24 +111,6 @@ bool virtqueue_order_untake(VirtQueueOrder *order, uint32_t count,
     if (ndescs) {
         *ndescs = sum;
     }
-    return true;
-}
-
-bool virtqueue_order_complete(VirtQueueOrder *order, uint64_t seq,
-                              uint32_t len)
-{
-    VirtQueueOrderBuffer *buffer;
-
-    if (seq < order->head || seq >= order->tail) {
-        return false;
-    }
-    buffer = virtqueue_order_at(order, seq);
-    if (buffer->done) {
-        return false;
-    }
-    buffer->len = len;
-    buffer->done = true;
-    order->done++;
     return true;
 }
 

@@ -28,38 +28,35 @@ void request_init(Request *req, size_t len)
     req->data = guest_alloc(&rig->alloc, len);
 }
 
-void request_add(Request *req, QVirtQueue *vq, uint32_t type,
-                 uint64_t sector, size_t len, unsigned pieces,
-                 bool indirect)
+void request_add_pieces(Request *req, QVirtQueue *vq, uint32_t type,
+                        uint64_t sector, const Piece *pieces, unsigned n,
+                        bool indirect)
 {
     QTestState *qts = rig->qts;
     QVirtioDevice *d = vq->vdev;
     bool in = type != VIRTIO_BLK_T_OUT;
     QVRingIndirectDesc *table = NULL;
     uint8_t *head = guest(req->mem, 64);
-    size_t part = len / pieces;
     unsigned i;
 
     req->type = type;
     req->sector = sector;
-    req->len = len;
+    req->len = 0;
     req->done = false;
     stl_le_p(head, type);
     stl_le_p(head + 4, 0);
     stq_le_p(head + 8, sector);
     head[BLK_STATUS] = 0xff;
-    if (in) {
-        memset(guest(req->data, len), POISON, len);
-    } else {
-        pattern_fill(guest(req->data, len), len, req->pattern);
+    for (i = 0; i < n; i++) {
+        req->len += pieces[i].len;
     }
 
     if (indirect) {
-        table = qvring_indirect_desc_setup(qts, d, &rig->alloc, pieces + 2);
+        table = qvring_indirect_desc_setup(qts, d, &rig->alloc, n + 2);
         qvring_indirect_desc_add(d, qts, table, req->mem, 16, false);
-        for (i = 0; i < pieces; i++) {
-            qvring_indirect_desc_add(d, qts, table, req->data + i * part,
-                                     part, in);
+        for (i = 0; i < n; i++) {
+            qvring_indirect_desc_add(d, qts, table, pieces[i].addr,
+                                     pieces[i].len, in);
         }
         qvring_indirect_desc_add(d, qts, table, req->mem + BLK_STATUS, 1,
                                  true);
@@ -68,10 +65,29 @@ void request_add(Request *req, QVirtQueue *vq, uint32_t type,
         return;
     }
     qvirtqueue_add(qts, vq, req->mem, 16, false, true);
-    for (i = 0; i < pieces; i++) {
-        qvirtqueue_add(qts, vq, req->data + i * part, part, in, true);
+    for (i = 0; i < n; i++) {
+        qvirtqueue_add(qts, vq, pieces[i].addr, pieces[i].len, in, true);
     }
     req->id = qvirtqueue_add(qts, vq, req->mem + BLK_STATUS, 1, true, false);
+}
+
+void request_add(Request *req, QVirtQueue *vq, uint32_t type,
+                 uint64_t sector, size_t len, unsigned pieces,
+                 bool indirect)
+{
+    g_autofree Piece *parts = g_new(Piece, pieces);
+    unsigned i;
+
+    if (type != VIRTIO_BLK_T_OUT) {
+        memset(guest(req->data, len), POISON, len);
+    } else {
+        pattern_fill(guest(req->data, len), len, req->pattern);
+    }
+    for (i = 0; i < pieces; i++) {
+        parts[i].len = len / pieces;
+        parts[i].addr = req->data + i * parts[i].len;
+    }
+    request_add_pieces(req, vq, type, sector, parts, pieces, indirect);
 }
 
 Request *request_take(Request *reqs, unsigned n, QVirtQueue *vq)

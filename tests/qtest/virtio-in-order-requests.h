@@ -29,6 +29,12 @@ typedef struct Request {
     bool done;
 } Request;
 
+/* Where a part of the data is */
+typedef struct Piece {
+    uint64_t addr;              /* as the device sees memory */
+    uint32_t len;               /* bytes */
+} Piece;
+
 /**
  * pattern_fill: make data that can be checked
  * @buf: where to
@@ -62,6 +68,22 @@ void request_init(Request *req, size_t len);
 void request_add(Request *req, QVirtQueue *vq, uint32_t type,
                  uint64_t sector, size_t len, unsigned pieces,
                  bool indirect);
+
+/**
+ * request_add_pieces: the same with data that is anywhere
+ * @req: a request, not in flight; its @data and @pattern are not used
+ * @vq: a queue of a disk
+ * @type: VIRTIO_BLK_T_IN, _OUT or _GET_ID
+ * @sector: where on the disk
+ * @pieces: the data, a descriptor each
+ * @n: number of them
+ * @indirect: in an indirect table
+ *
+ * The data is not touched.  The test stops when the ring has no room.
+ */
+void request_add_pieces(Request *req, QVirtQueue *vq, uint32_t type,
+                        uint64_t sector, const Piece *pieces, unsigned n,
+                        bool indirect);
 
 /**
  * request_take: take a used buffer, if there is one, and check what it says
