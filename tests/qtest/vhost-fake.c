@@ -230,11 +230,14 @@ static int tap_request(VhostFakeDev *d, unsigned long request, void *arg)
     case TUNSETVNETHDRSZ:
         d->vnet_hdr_len = *(const int *)arg;
         return 0;
+    case TUNSETQUEUE:
+        d->detached = !!(ifr->ifr_flags & IFF_DETACH_QUEUE);
+        return 0;
     case TUNSETSNDBUF:
     case TUNSETOFFLOAD:
-    case TUNSETQUEUE:
     case TUNSETVNETLE:
     case TUNSETVNETBE:
+    case TUNSETSTEERINGEBPF:
         return 0;
     default:
         return unknown(d, request);

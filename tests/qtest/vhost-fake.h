@@ -44,6 +44,7 @@ typedef struct VhostFakeDev {
     uint32_t unknown;           /* requests that were refused as unknown */
     uint32_t last_unknown;      /* the last of them */
     uint32_t vnet_hdr_len;      /* tap: size of the virtio-net header */
+    uint32_t detached;          /* tap: this queue is off */
     uint32_t base[VHOST_FAKE_MAX_QUEUES];
 } VhostFakeDev;
 

@@ -53,6 +53,7 @@ void peer_init(Peer *p, int type, int *qemu_fd)
     g_assert_cmpint(socketpair(AF_UNIX, type, 0, sv), ==, 0);
     p->fd = sv[0];
     p->dgram = type == SOCK_DGRAM;
+    p->hdr_len = 0;
     p->buf = g_malloc(PEER_BUF);
     p->start = p->end = 0;
     g_assert_cmpint(fcntl(p->fd, F_SETFD, FD_CLOEXEC), ==, 0);
@@ -77,8 +78,9 @@ const uint8_t *peer_recv(Peer *p, size_t *len)
             g_assert_cmpint(errno, ==, EAGAIN);
             return NULL;
         }
-        *len = n;
-        return p->buf;
+        g_assert_cmpint(n, >=, p->hdr_len);
+        *len = n - p->hdr_len;
+        return p->buf + p->hdr_len;
     }
 
     for (;;) {
@@ -108,15 +110,18 @@ const uint8_t *peer_recv(Peer *p, size_t *len)
 
 bool peer_send(Peer *p, const uint8_t *pkt, size_t len)
 {
-    uint8_t head[4];
+    uint8_t head[32] = { 0 };
     struct iovec iov[2] = {
-        { head, sizeof(head) }, { (void *)pkt, len }
+        { head, p->dgram ? p->hdr_len : 4 }, { (void *)pkt, len }
     };
     ssize_t n;
     size_t done;
 
-    stl_be_p(head, len);
-    n = writev(p->fd, p->dgram ? iov + 1 : iov, p->dgram ? 1 : 2);
+    g_assert_cmpuint(p->hdr_len, <=, sizeof(head));
+    if (!p->dgram) {
+        stl_be_p(head, len);
+    }
+    n = writev(p->fd, iov, 2);
     if (n < 0) {
         g_assert(errno == EAGAIN || errno == ENOBUFS);
         return false;

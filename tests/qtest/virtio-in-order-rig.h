@@ -65,6 +65,7 @@ typedef struct Dev {
 typedef struct Peer {
     int fd;
     bool dgram;
+    size_t hdr_len;         /* bytes of zeroes before each packet on the wire */
     uint8_t *buf;           /* received, not yet taken */
     size_t start, end;
 } Peer;
@@ -131,8 +132,9 @@ bool base_lacks(const char *what);
  * peer_init: open the two ends of a cable
  * @p: our end, to be closed with peer_cleanup()
  * @type: SOCK_STREAM or SOCK_DGRAM
- * @qemu_fd: set to the end for -netdev socket; the caller closes it once
- *           QEMU has been started
+ * @qemu_fd: set to QEMU's end; the caller closes it once QEMU has been started
+ *
+ * Packets have no header; for a datagram socket, @p->hdr_len may be changed.
  *
  * The test stops when there are no sockets.
  */

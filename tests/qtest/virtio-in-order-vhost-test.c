@@ -21,9 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <linux/kvm.h>
-#include <linux/vhost.h>
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "standard-headers/linux/virtio_net.h"
@@ -35,7 +33,8 @@
 #include "qapi/qmp/qdict.h"
 #include "qapi/qmp/qlist.h"
 #include "qapi/qmp/qstring.h"
-#include "vhost-fake.h"
+#include "vhost-fake-load.h"
+#include "vhost-user-fake.h"
 
 #define IN_ORDER (1ull << VIRTIO_F_IN_ORDER)
 
@@ -188,21 +187,6 @@ static const struct {
 
 #define NCASES ARRAY_SIZE(combinations)
 
-/* A vhost-user back end, served by a thread of its own */
-typedef struct VhostUserFake {
-    uint64_t features;          /* what it offers; constant */
-    bool has_config;            /* constant */
-    int listener;
-    struct sockaddr_un addr;    /* where it listens */
-    GThread *thread;
-    GArray *fds;                /* all that came; the thread's own */
-
-    GMutex lock;                /* of what follows */
-    GCond changed;
-    uint64_t acked;             /* the last features set */
-    uint64_t queues;            /* bit N: queue N is running */
-} VhostUserFake;
-
 /* One device in one combination */
 typedef struct Case {
     const Device *device;
@@ -254,292 +238,6 @@ static void give_up(int sig)
         _exit(2);
     }
     _exit(1);
-}
-
-/*
- * The vhost-user back end
- */
-
-enum {
-    VHOST_USER_GET_FEATURES = 1,
-    VHOST_USER_SET_FEATURES = 2,
-    VHOST_USER_GET_VRING_BASE = 11,
-    VHOST_USER_SET_VRING_KICK = 12,
-    VHOST_USER_GET_PROTOCOL_FEATURES = 15,
-    VHOST_USER_GET_QUEUE_NUM = 17,
-    VHOST_USER_GET_CONFIG = 24,
-};
-
-#define VHOST_USER_F_PROTOCOL_FEATURES 30
-#define VHOST_USER_PROTOCOL_F_CONFIG 9
-
-#define VHOST_USER_VERSION 1
-#define VHOST_USER_REPLY (1 << 2)
-#define VHOST_USER_CONFIG_HEADER 12
-#define VHOST_USER_MAX_FDS 16
-
-typedef struct VhostUserHeader {
-    uint32_t request;
-    uint32_t flags;
-    uint32_t size;              /* of the payload, in bytes */
-} VhostUserHeader;
-
-typedef union VhostUserPayload {
-    uint64_t u64;
-    struct vhost_vring_state state;
-    uint8_t bytes[4096];
-} VhostUserPayload;
-
-/*
- * Reads @size bytes, and keeps the descriptors that come with them: QEMU would
- * notice that some are closed.  Returns false at the end of the connection.
- */
-static bool vhost_user_read(VhostUserFake *u, int fd, void *buf, size_t size)
-{
-    size_t done = 0;
-
-    while (done < size) {
-        char control[CMSG_SPACE(VHOST_USER_MAX_FDS * sizeof(int))];
-        struct iovec iov = {
-            .iov_base = (char *)buf + done,
-            .iov_len = size - done,
-        };
-        struct msghdr msg = {
-            .msg_iov = &iov,
-            .msg_iovlen = 1,
-            .msg_control = control,
-            .msg_controllen = sizeof(control),
-        };
-        struct cmsghdr *cmsg;
-        ssize_t len;
-
-        len = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-        if (len < 0 && errno == EINTR) {
-            continue;
-        }
-        if (len <= 0) {
-            return false;
-        }
-        for (cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
-            size_t i;
-
-            if (cmsg->cmsg_level != SOL_SOCKET ||
-                cmsg->cmsg_type != SCM_RIGHTS) {
-                continue;
-            }
-            for (i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= cmsg->cmsg_len;
-                 i++) {
-                int passed;
-
-                memcpy(&passed, CMSG_DATA(cmsg) + i * sizeof(int),
-                       sizeof(passed));
-                g_array_append_val(u->fds, passed);
-            }
-        }
-        done += len;
-    }
-    return true;
-}
-
-static bool vhost_user_reply(int fd, VhostUserHeader *header,
-                             const VhostUserPayload *payload)
-{
-    struct iovec iov[] = {
-        { .iov_base = header, .iov_len = sizeof(*header) },
-        { .iov_base = (void *)payload, .iov_len = header->size },
-    };
-    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov) };
-
-    header->flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
-    /* A message is much smaller than the socket's buffer: it goes at once */
-    return sendmsg(fd, &msg, MSG_NOSIGNAL) ==
-           (ssize_t)(sizeof(*header) + header->size);
-}
-
-/* Does what @header asks for.  Returns false if the connection broke */
-static bool vhost_user_serve(VhostUserFake *u, int fd, VhostUserHeader *header,
-                             VhostUserPayload *payload)
-{
-    g_autoptr(GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new(&u->lock);
-
-    switch (header->request) {
-    case VHOST_USER_GET_FEATURES:
-        payload->u64 = u->features;
-        header->size = sizeof(payload->u64);
-        return vhost_user_reply(fd, header, payload);
-    case VHOST_USER_SET_FEATURES:
-        u->acked = payload->u64;
-        break;
-    case VHOST_USER_GET_PROTOCOL_FEATURES:
-        payload->u64 = u->has_config ? 1ull << VHOST_USER_PROTOCOL_F_CONFIG : 0;
-        header->size = sizeof(payload->u64);
-        return vhost_user_reply(fd, header, payload);
-    case VHOST_USER_GET_QUEUE_NUM:
-        payload->u64 = MAX_QUEUES;
-        header->size = sizeof(payload->u64);
-        return vhost_user_reply(fd, header, payload);
-    case VHOST_USER_GET_CONFIG:
-        if (header->size > VHOST_USER_CONFIG_HEADER) {
-            memset(payload->bytes + VHOST_USER_CONFIG_HEADER, 0,
-                   header->size - VHOST_USER_CONFIG_HEADER);
-        }
-        return vhost_user_reply(fd, header, payload);
-    case VHOST_USER_SET_VRING_KICK:
-        u->queues |= 1ull << (payload->u64 & 63);
-        break;
-    case VHOST_USER_GET_VRING_BASE:
-        u->queues &= ~(1ull << (payload->state.index & 63));
-        payload->state.num = 0;
-        g_cond_broadcast(&u->changed);
-        return vhost_user_reply(fd, header, payload);
-    default:
-        /* No other request that QEMU makes here has an answer */
-        return true;
-    }
-    g_cond_broadcast(&u->changed);
-    return true;
-}
-
-static void *vhost_user_thread(void *opaque)
-{
-    VhostUserFake *u = opaque;
-    struct pollfd pfd = { .fd = u->listener, .events = POLLIN };
-    VhostUserHeader header;
-    VhostUserPayload payload;
-    int fd;
-    guint i;
-
-    if (poll(&pfd, 1, WAIT_SECONDS * 1000) != 1) {
-        return NULL;
-    }
-    fd = accept4(u->listener, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0) {
-        return NULL;
-    }
-    u->fds = g_array_new(false, false, sizeof(int));
-    while (vhost_user_read(u, fd, &header, sizeof(header))) {
-        memset(&payload, 0, sizeof(payload));
-        if (header.size > sizeof(payload) ||
-            !vhost_user_read(u, fd, &payload, header.size) ||
-            !vhost_user_serve(u, fd, &header, &payload)) {
-            break;
-        }
-    }
-    for (i = 0; i < u->fds->len; i++) {
-        close(g_array_index(u->fds, int, i));
-    }
-    g_array_free(u->fds, true);
-    close(fd);
-    return NULL;
-}
-
-/*
- * Starts the back end; its features and has_config are set.  It listens on an
- * abstract address that the kernel chooses: nothing can stay behind.
- */
-static void vhost_user_start(VhostUserFake *u)
-{
-    socklen_t len = sizeof(u->addr.sun_family);
-
-    g_mutex_init(&u->lock);
-    g_cond_init(&u->changed);
-    u->addr.sun_family = AF_UNIX;
-    u->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_assert_cmpint(u->listener, >=, 0);
-    g_assert_cmpint(bind(u->listener, (struct sockaddr *)&u->addr, len), ==, 0);
-    len = sizeof(u->addr);
-    g_assert_cmpint(getsockname(u->listener, (struct sockaddr *)&u->addr, &len),
-                    ==, 0);
-    g_assert_cmpint(len, <, sizeof(u->addr));
-    ((char *)&u->addr)[len] = 0;
-    g_assert_cmpint(listen(u->listener, 1), ==, 0);
-    u->thread = g_thread_new("vhost-user", vhost_user_thread, u);
-}
-
-/* Ends the back end, whose QEMU has ended */
-static void vhost_user_stop(VhostUserFake *u)
-{
-    g_thread_join(u->thread);
-    close(u->listener);
-    g_cond_clear(&u->changed);
-    g_mutex_clear(&u->lock);
-}
-
-/*
- * The back ends in vhost-fake.so
- */
-
-/* Returns the path of vhost-fake.so, or NULL if it cannot be preloaded */
-static char *vhost_fake_path(void)
-{
-    g_autofree char *built = g_test_build_filename(G_TEST_BUILT,
-                                                   "vhost-fake.so", NULL);
-    char *path = realpath(built, NULL);
-
-    /* LD_PRELOAD knows no quoting */
-    if (path && strpbrk(path, " :")) {
-        g_clear_pointer(&path, free);
-    }
-    return path;
-}
-
-/* Returns the VhostFake, mapped; *@fd becomes its descriptor for QEMU */
-static VhostFake *vhost_fake_new(int *fd)
-{
-    VhostFake *fake;
-
-    *fd = memfd_create("vhost-fake", 0);
-    g_assert_cmpint(*fd, >=, 0);
-    g_assert_cmpint(ftruncate(*fd, sizeof(*fake)), ==, 0);
-    fake = mmap(NULL, sizeof(*fake), PROT_READ | PROT_WRITE, MAP_SHARED, *fd,
-                0);
-    g_assert(fake != MAP_FAILED);
-    return fake;
-}
-
-static VhostFakeDev *vhost_fake_add(VhostFake *fake, int fd, VhostFakeKind kind,
-                                    uint64_t features)
-{
-    VhostFakeDev *d;
-    struct stat st;
-
-    g_assert_cmpint(fake->ndevs, <, VHOST_FAKE_MAX_DEVS);
-    g_assert_cmpint(fstat(fd, &st), ==, 0);
-    d = &fake->devs[fake->ndevs++];
-    d->fd = fd;
-    d->kind = kind;
-    d->st_dev = st.st_dev;
-    d->st_ino = st.st_ino;
-    d->features = features;
-    return d;
-}
-
-/*
- * Makes QEMU load vhost-fake.so at @path and use the VhostFake in @fd, from now
- * until vhost_fake_disarm()
- */
-static void vhost_fake_arm(const char *path, int fd)
-{
-    g_autofree char *number = g_strdup_printf("%d", fd);
-    const char *asan = getenv("ASAN_OPTIONS");
-    g_autofree char *options =
-        g_strconcat(asan ?: "", asan ? ":" : "", "verify_asan_link_order=0",
-                    NULL);
-
-    g_setenv(VHOST_FAKE_ENV, number, true);
-    g_setenv("ASAN_OPTIONS", options, true);
-    g_setenv("LD_PRELOAD", path, true);
-}
-
-static void vhost_fake_disarm(const char *asan_options)
-{
-    g_unsetenv("LD_PRELOAD");
-    g_unsetenv(VHOST_FAKE_ENV);
-    if (asan_options) {
-        g_setenv("ASAN_OPTIONS", asan_options, true);
-    } else {
-        g_unsetenv("ASAN_OPTIONS");
-    }
 }
 
 /*
@@ -813,7 +511,8 @@ static void case_init(Case *c, const Device *device, int n, VhostFake *fake,
     switch (device->type) {
     case USER:
         c->user.features = features | 1ull << VHOST_USER_F_PROTOCOL_FEATURES;
-        c->user.has_config = device->has_config;
+        c->user.protocol = device->has_config ?
+                           1ull << VHOST_USER_PROTOCOL_F_CONFIG : 0;
         vhost_user_start(&c->user);
         g_string_append_printf(cmd, " -chardev socket,id=c%d,path=%s,"
                                "abstract=on", n, c->user.addr.sun_path + 1);
