@@ -51,6 +51,8 @@ run: qemu
 stress: qemu
 	@tests/guest/stress --qemu $(CURDIR)/build/qemu-system-x86_64 \
 	--minutes $(MINUTES)
+	@tests/guest/vdpa --qemu $(CURDIR)/build/qemu-system-x86_64 \
+	--minutes $(MINUTES)
 
 # The unmodified base is built for it once, and cached.
 bench: qemu base

@@ -111,7 +111,9 @@ def build_worker():
 
     It is linked statically, so that it runs in the guest and here.
     """
-    sources = sorted((HERE / 'worker').glob('*.[ch]'))
+    packets = HERE.parent / 'vdpa-sim'
+    sources = sorted((HERE / 'worker').glob('*.[ch]')) + [
+        packets / name for name in ('bytes.h', 'packet.c', 'packet.h')]
     command = [os.environ.get('CC', 'cc'), '-std=gnu11', '-O2', '-Wall',
                '-Werror', '-static', '-pthread']
     key = hashlib.sha256(' '.join(command).encode())

@@ -180,6 +180,32 @@ def add_arguments(parser):
                         help='more words for the kernel\'s command line')
 
 
+def run_parts(subject, parts, check, hint):
+    """Do one part after the other, up to the first that fails.
+
+    parts: pairs of a method's name and what its success proves.  check: whether
+    to print a line of TAP for each, and hint after one that failed; an exception
+    ends it otherwise.  Returns what failed, or None.
+    """
+    failure = None
+    for number, (part, proof) in enumerate(parts, 1):
+        if failure:
+            print(f'not ok {number} - {proof}\n# not reached', flush=True)
+            continue
+        try:
+            getattr(subject, part)()
+            if check:
+                print(f'ok {number} - {proof}', flush=True)
+        except GuestError as e:
+            failure = str(e)
+            if not check:
+                raise
+            print(f'not ok {number} - {proof}')
+            for line in failure.split('\n') + [hint]:
+                print(f'# {line}', flush=True)
+    return failure
+
+
 def run_guarded(check, function):
     """Return the exit status of function(); say what ended it otherwise.
 

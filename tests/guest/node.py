@@ -20,6 +20,7 @@ import time
 
 from machine import BOOT_TIMEOUT, open_log
 from vm import Guest, GuestError, die_with_parent
+from work import Work
 
 MEMORY = 320                        # MiB
 BALLOON = (220, MEMORY)             # MiB, from and to
@@ -45,32 +46,11 @@ COUNTERS = ('published-buffers', 'published-entries', 'publications',
 DRAINED = ('link', 'tap', 'sink', 'disk', 'scsi')
 
 
-class Item:
-    """The counters of a piece of work, and when each last rose."""
-
-    def __init__(self):
-        self.values = [0, 0, 0]
-        self.ended = False
-        self.since = [time.monotonic()] * 2
-
-    def update(self, values):
-        now = time.monotonic()
-        for i in (0, 1):
-            # One that was never used says nothing, but not all may be so.
-            if values[i] != self.values[i] or (values[i] == 0 and
-                                               values[1 - i] != 0):
-                self.since[i] = now
-        self.values = values
-
-    def idle(self):
-        """Seconds for which the counter that waits longest stood still."""
-        return time.monotonic() - min(self.since)
-
-
-class Node:
+class Node(Work):
     """One layout: its guest, in one QEMU after the other, and its worker."""
 
     def __init__(self, setup, options, number, layout, link):
+        super().__init__()
         self.setup = setup
         self.options = options
         self.number = number        # from 1
@@ -83,11 +63,6 @@ class Node:
         self.guest = None
         self.generation = 0         # QEMU processes before this one
         self.names = {}             # NIC -> its name in the guest
-        self.items = {}             # name -> Item
-        self.lock = threading.Lock()
-        self.done = set()           # which workers have finished
-        self.work_failed = None
-        self.failed_at = None       # when a worker or a disturbance failed
         self.counts = dict.fromkeys(DECK, 0)
         self.last = {}              # (device, queue) -> its counters
         self.published = {}         # counter -> sum over devices and QEMUs
@@ -266,27 +241,7 @@ class Node:
                 self.on_work(line.split()[1:], 'host')
         threading.Thread(target=read, daemon=True).start()
 
-    # What the workers say.
-
-    def on_work(self, words, who='guest'):
-        with self.lock:
-            if words[:1] == ['count'] and len(words) == 6 and \
-                    words[5] == ';' and all(w.isdigit() for w in words[2:5]):
-                self.items.setdefault(words[1], Item()).update(
-                    [int(w) for w in words[2:5]])
-            elif words[:1] == ['end'] and len(words) == 2:
-                self.items.setdefault(words[1], Item()).ended = True
-            elif words[:1] == ['done']:
-                self.done.add(who)
-            elif words[:1] == ['fail'] and not self.work_failed:
-                self.failed_at = self.failed_at or time.monotonic()
-                self.work_failed = (f'{who}\'s worker {words[1]}: '
-                                    f'{" ".join(words[2:])}')
-
-    def total(self, prefix, which):
-        with self.lock:
-            return sum(item.values[which] for name, item in self.items.items()
-                       if re.fullmatch(prefix + r'\d*', name))
+    # Judging.
 
     def check(self, stalls=True):
         """Raise GuestError if something is wrong; called now and then."""
@@ -467,12 +422,7 @@ class Node:
             self.generation += 1
             target = self.launch(['-incoming', uri])
             try:
-                # It listens when its monitor answers.
-                target.qmp('query-status')
-                source.qmp('migrate-set-parameters', max_bandwidth=1 << 34,
-                           downtime_limit=2000)
-                source.qmp('migrate', uri=uri)
-                self.wait_migrated(source, target)
+                source.migrate(target, uri)
             except BaseException:
                 target.__exit__()
                 raise
@@ -483,26 +433,6 @@ class Node:
         if source.errors_tail:
             raise source.broken('QEMU complained')
         source.__exit__()
-
-    def wait_migrated(self, source, target):
-        deadline = time.monotonic() + 60
-        while True:
-            status = source.qmp('query-migrate')
-            if status.get('status') == 'completed':
-                break
-            if status.get('status') == 'failed' or \
-                    target.process.poll() is not None or \
-                    time.monotonic() > deadline:
-                time.sleep(0.5)
-                said = ''.join(f'\n    {line}' for line in target.errors_tail)
-                raise self.broken(f'migration: {status}; the target said: '
-                                  f'{said or "nothing"}')
-            time.sleep(0.05)
-        while target.qmp('query-status')['status'] != 'running':
-            if time.monotonic() > deadline:
-                raise self.broken('migration: the target does not run: '
-                                  f'{target.qmp("query-status")}')
-            time.sleep(0.02)
 
     def collect_counters(self, guest):
         """Add up what the queues of a QEMU counted, before it ends."""

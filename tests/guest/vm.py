@@ -319,6 +319,36 @@ class Guest:
             if 'error' in answer or member in answer:
                 return answer
 
+    def migrate(self, target, uri, timeout=60):
+        """Go on in target, a Guest that was started with -incoming uri.
+
+        Returns what query-migrate says in the end.
+        """
+        # It listens when its monitor answers.
+        target.qmp('query-status')
+        self.qmp('migrate-set-parameters', max_bandwidth=1 << 34,
+                 downtime_limit=2000)
+        self.qmp('migrate', uri=uri)
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.qmp('query-migrate')
+            if status.get('status') == 'completed':
+                break
+            if status.get('status') == 'failed' or \
+                    target.process.poll() is not None or \
+                    time.monotonic() > deadline:
+                time.sleep(0.5)
+                said = ''.join(f'\n    {line}' for line in target.errors_tail)
+                raise self.broken(f'migration: {status}; the target said: '
+                                  f'{said or "nothing"}')
+            time.sleep(0.05)
+        while target.qmp('query-status')['status'] != 'running':
+            if time.monotonic() > deadline:
+                raise self.broken('migration: the target does not run: '
+                                  f'{target.qmp("query-status")}')
+            time.sleep(0.02)
+        return status
+
     def virtio_paths(self):
         """ID of each virtio device that has one -> its QOM path."""
         return {entry['path'].split('/')[3]: entry['path']

@@ -183,6 +183,7 @@ static const struct {
     { "serial", work_serial },
     { "random", work_random },
     { "pktgen", work_pktgen },
+    { "frames", work_frames },
 };
 
 int main(int argc, char **argv)

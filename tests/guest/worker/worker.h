@@ -125,5 +125,6 @@ void work_disk(char *spec);     /* NAME:DEVICE:THREADS:DEPTH */
 void work_serial(char *spec);   /* NAME:PORT'S NAME */
 void work_random(char *spec);   /* NAME:DEVICE */
 void work_pktgen(char *spec);   /* NAME:INTERFACE */
+void work_frames(char *spec);   /* NAME:INTERFACE:FLOWS */
 
 #endif
