@@ -11,10 +11,10 @@ export PATH := /usr/lib/ccache:/usr/sbin:/usr/bin:/sbin:/bin:$(PATH)
 obj = build/qemu/build
 loop = build/meson
 MINUTES ?= 5
-ROUNDS ?= 9
+ROUNDS ?= $(if $(filter bench-svq,$(MAKECMDGOALS)),5,9)
 
 .PHONY: all qemu configured run check check-fast check-series series export \
-	lay fuzz bench stress install base clean distclean help
+	lay fuzz bench bench-svq stress install base clean distclean help
 .NOTPARALLEL:
 
 all: qemu
@@ -24,6 +24,7 @@ help:
 	@echo 'make run                 build, then boot a Linux guest with in-order virtqueues'
 	@echo 'make stress [MINUTES=5]  Linux guests under load, with resets, migrations, flaps'
 	@echo 'make bench [ROUNDS=9] [CASES="net-tx ..."]   CPU cost against the base'
+	@echo 'make bench-svq [ROUNDS=5] [CASES="tx-* ..."]   shadow virtqueues, the same'
 	@echo 'make check               all tests'
 	@echo 'make check-fast          what needs no QEMU, in seconds'
 	@echo 'make check-series        every step of the series builds'
@@ -57,6 +58,9 @@ stress: qemu
 # The unmodified base is built for it once, and cached.
 bench: qemu base
 	@tests/bench/run --rounds $(ROUNDS) $(CASES)
+
+bench-svq: qemu base
+	@tests/bench/run-svq --rounds $(ROUNDS) $(CASES)
 
 check: qemu
 	@scripts/report

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
+#include "qemu/bitops.h"
 #include "qemu/processor.h"
 #include "qemu/units.h"
 #include "bench-load.h"
@@ -33,8 +34,7 @@
 /* Looks at a ring without news between looks at the clock */
 #define SPINS           4096
 
-/* Wait for the other side without disturbing it */
-static void bench_relax(const BenchLoad *l)
+void bench_load_relax(const BenchLoad *l)
 {
     uint32_t i;
 
@@ -205,16 +205,16 @@ static void feed(BenchLoad *l, uint32_t n)
     l->partial = ret % one;
 }
 
-void bench_load_init(BenchLoad *l, BenchMachine *m,
+void bench_load_init(BenchLoad *l, BenchMachine *m, unsigned queue,
                      const BenchLoadOptions *opts)
 {
     bool blk = opts->what == BENCH_BLK_READ || opts->what == BENCH_BLK_WRITE;
-    QVirtQueue *vq = m->vqs[m->queue];
+    QVirtQueue *vq = m->queues[queue].vq;
     uint32_t entries = vq->size;
     BenchRingLayout layout = {
         .packed = m->opts->mode->packed,
         .in_order = m->opts->mode->in_order,
-        .event_idx = m->opts->event_idx,
+        .event_idx = m->vdev->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
         .size = entries,
         .ndescs = blk && !opts->indirect ? 3 : 1,
         .desc = bench_machine_ptr(m, vq->desc, 16 * entries),
@@ -226,6 +226,7 @@ void bench_load_init(BenchLoad *l, BenchMachine *m,
     memset(l, 0, sizeof(*l));
     l->opts = opts;
     l->m = m;
+    l->queue = queue;
     l->relax = relax_turns(opts->gap);
     bench_ring_init(&l->ring, &layout);
     if (opts->batch > l->ring.capacity) {
@@ -244,13 +245,12 @@ void bench_load_init(BenchLoad *l, BenchMachine *m,
         l->done = blk_done;
     } else {
         net_slots(l, mem);
+        l->done = opts->what == BENCH_NET_TX ? NULL : rx_done;
     }
     if (m->feed_fd >= 0) {
         feed_init(l);
-        l->done = rx_done;
     }
     bench_ring_start(&l->ring, opts->interrupts);
-    bench_machine_ready(m);
     l->progress = bench_now();
 }
 
@@ -260,7 +260,7 @@ void bench_load_cleanup(BenchLoad *l)
     g_free(l->packets);
 }
 
-static inline void add_and_kick(BenchLoad *l, uint32_t n)
+void bench_load_add(BenchLoad *l, uint32_t n)
 {
     if (l->opts->write_data) {
         uint32_t i, slot;
@@ -273,30 +273,31 @@ static inline void add_and_kick(BenchLoad *l, uint32_t n)
     }
     bench_ring_add(&l->ring, n);
     if (bench_ring_wants_kick(&l->ring)) {
-        bench_machine_kick(l->m);
+        bench_machine_kick(l->m, l->queue);
     }
 }
 
-/* Nothing came back for a while */
-static void check_stuck(BenchLoad *l, uint64_t now)
+void bench_load_check(BenchLoad *l, uint64_t now)
 {
     if (l->seen != l->ring.reaped) {
         l->seen = l->ring.reaped;
         l->progress = now;
         return;
     }
-    if (!l->seen && l->m->kick_fd >= 0 && now - l->progress > STUCK_NS / 5) {
-        fprintf(stderr, "virtio-bench: the eventfd does not kick the device; "
-                "going on with kicks through the qtest socket\n");
-        bench_machine_kick_qtest(l->m);
-        bench_machine_kick(l->m);
+    if (!l->seen && l->m->queues[l->queue].kick_fd >= 0 &&
+        now - l->progress > STUCK_NS / 5) {
+        fprintf(stderr, "%s: the eventfd does not kick the device; going on "
+                "with kicks through the qtest socket\n", g_get_prgname());
+        bench_machine_kick_by(l->m, l->queue, -1);
+        bench_machine_kick(l->m, l->queue);
         l->progress = now;
     }
     if (now - l->progress > STUCK_NS) {
         bench_die("the device has stopped: %" PRIu64 " buffers came back, %u "
-                  "are in flight, and nothing happens for %llu s; look for "
-                  "the mistake with virtio-in-order-test", l->ring.reaped,
-                  l->ring.capacity - l->ring.free, STUCK_NS / 1000000000);
+                  "are in flight on queue %u, and nothing happens for %llu s; "
+                  "'make check' may tell more", l->ring.reaped,
+                  l->ring.capacity - l->ring.free, l->queue,
+                  STUCK_NS / 1000000000);
     }
 }
 
@@ -306,26 +307,33 @@ static inline uint64_t on_the_way(const BenchLoad *l)
     return l->fed - l->ring.reaped;
 }
 
+uint32_t bench_load_step(BenchLoad *l)
+{
+    uint32_t n = bench_ring_reap(&l->ring, l->done, l);
+
+    while (l->ring.free >= l->opts->batch) {
+        bench_load_add(l, l->opts->batch);
+    }
+    return n;
+}
+
 static void run_streaming(BenchLoad *l, uint64_t end)
 {
     uint64_t now;
-    uint32_t i, n, batch = l->opts->batch;
+    uint32_t i, n;
 
     do {
         for (i = 0; i < SPINS; i += n ? 16 : 1) {
-            n = bench_ring_reap(&l->ring, l->done, l);
-            while (l->ring.free >= batch) {
-                add_and_kick(l, batch);
-            }
+            n = bench_load_step(l);
             if (l->packets && on_the_way(l) < FEED_AHEAD * l->chunk) {
                 feed(l, l->chunk);
             }
             if (!n) {
-                bench_relax(l);
+                bench_load_relax(l);
             }
         }
         now = bench_now();
-        check_stuck(l, now);
+        bench_load_check(l, now);
     } while (now < end);
 }
 
@@ -336,13 +344,13 @@ static void wait_for(BenchLoad *l, uint64_t target, bool refill)
 
     while (l->ring.reaped < target) {
         if (!bench_ring_reap(&l->ring, l->done, l)) {
-            bench_relax(l);
+            bench_load_relax(l);
         }
         if (refill && l->ring.free >= l->opts->batch) {
-            add_and_kick(l, l->opts->batch);
+            bench_load_add(l, l->opts->batch);
         }
         if (++i % SPINS == 0) {
-            check_stuck(l, bench_now());
+            bench_load_check(l, bench_now());
         }
     }
 }
@@ -357,17 +365,17 @@ static void wait_asleep(BenchLoad *l)
     uint64_t start = bench_now(), now = start;
 
     while (!l->packets && l->ring.added && !bench_ring_idle(&l->ring)) {
-        bench_relax(l);
+        bench_load_relax(l);
         now = bench_now();
         if (now - start > STUCK_NS) {
             bench_die("the device has used everything, and does not ask for "
-                      "kicks for %llu s; look for the mistake with "
-                      "virtio-in-order-test", STUCK_NS / 1000000000);
+                      "kicks for %llu s; 'make check' may tell more",
+                      STUCK_NS / 1000000000);
         }
     }
     start = now;
     while (now - start < l->opts->pause) {
-        bench_relax(l);
+        bench_load_relax(l);
         now = bench_now();
     }
 }
@@ -376,7 +384,7 @@ static void run_filled(BenchLoad *l, uint64_t end)
 {
     do {
         wait_asleep(l);
-        add_and_kick(l, l->ring.free);
+        bench_load_add(l, l->ring.free);
         while (l->packets && on_the_way(l) < l->ring.capacity) {
             feed(l, l->ring.capacity - on_the_way(l));
         }
@@ -396,27 +404,19 @@ static void run_feed(BenchLoad *l, uint64_t end)
         }
         l->ring.reaped = l->fed;
         if (left) {
-            bench_relax(l);
+            bench_load_relax(l);
         }
     } while (bench_now() < end);
 }
 
-static uint64_t own_cpu(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
-
 static void span_now(const BenchLoad *l, BenchSpan *s)
 {
-    s->driver = own_cpu();
+    s->driver = bench_clock(CLOCK_THREAD_CPUTIME_ID);
     s->wall = bench_now();
     s->cpu = bench_machine_cpu(l->m);
     s->buffers = l->ring.reaped;
     s->entries = l->ring.entries;
-    s->kicks = l->m->kicks;
+    s->kicks = l->m->queues[l->queue].kicks;
 }
 
 void bench_load_run(BenchLoad *l, uint64_t ns, BenchSpan *span)

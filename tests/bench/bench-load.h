@@ -13,7 +13,7 @@
 
 typedef enum BenchCase {
     BENCH_NET_TX,       /* packets to a hub that forgets them */
-    BENCH_NET_RX,       /* packets from a stream socket, mergeable buffers */
+    BENCH_NET_RX,       /* received packets, mergeable buffers */
     BENCH_NET_FEED,     /* the same into a card without link: the socket */
     BENCH_BLK_READ,     /* requests to a disk that does nothing */
     BENCH_BLK_WRITE,
@@ -42,6 +42,7 @@ typedef struct BenchLoadOptions {
 typedef struct BenchLoad {
     const BenchLoadOptions *opts;
     BenchMachine *m;
+    unsigned queue;         /* number of its queue */
     BenchRing ring;
     BenchDone *done;        /* for each buffer that comes back */
     uint8_t *mem;           /* of the slots */
@@ -66,13 +67,44 @@ typedef struct BenchSpan {
 } BenchSpan;
 
 /**
- * bench_load_init: prepare the ring of a machine
+ * bench_load_init: prepare a ring of a machine
  * @l: to be freed with bench_load_cleanup()
- * @m: a machine that is not ready yet; has to outlive @l, and gets ready
+ * @m: a machine that is not ready yet; has to outlive @l
+ * @queue: number of the queue
  * @opts: what to do; has to outlive @l
  */
-void bench_load_init(BenchLoad *l, BenchMachine *m,
+void bench_load_init(BenchLoad *l, BenchMachine *m, unsigned queue,
                      const BenchLoadOptions *opts);
+
+/**
+ * bench_load_step: keep the ring topped up
+ * @l: a load of a machine that is ready
+ *
+ * Take what came back, make it available again.
+ *
+ * Returns: number of buffers that came back
+ */
+uint32_t bench_load_step(BenchLoad *l);
+
+/**
+ * bench_load_add: make some buffers available, and kick if the device wants it
+ * @l: a load of a machine that is ready
+ * @n: number of them, no more than are free
+ */
+void bench_load_add(BenchLoad *l, uint32_t n);
+
+/**
+ * bench_load_relax: wait for the device without disturbing it
+ * @l: a load without news
+ */
+void bench_load_relax(const BenchLoad *l);
+
+/**
+ * bench_load_check: end the program if the device is stuck
+ * @l: a load that has buffers in flight; to be called now and then
+ * @now: wall clock
+ */
+void bench_load_check(BenchLoad *l, uint64_t now);
 
 /**
  * bench_load_run: keep the device busy for some time
@@ -81,7 +113,7 @@ void bench_load_init(BenchLoad *l, BenchMachine *m,
  * @span: what happened meanwhile; may be NULL
  *
  * With BENCH_STREAMING, buffers are in flight afterwards, and the next call
- * goes on.  The program ends when the device makes no progress.
+ * goes on.  The program ends as in bench_load_check().
  */
 void bench_load_run(BenchLoad *l, uint64_t ns, BenchSpan *span);
 

@@ -5,7 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sched.h>
 #include <sys/syscall.h>
 #include "qemu/units.h"
 #include "qapi/qmp/qdict.h"
@@ -36,33 +35,6 @@ static void stop_running(void)
 {
     if (running) {
         bench_machine_stop(running);
-    }
-}
-
-void bench_die(const char *fmt, ...)
-{
-    va_list ap;
-
-    fputs("virtio-bench: ", stderr);
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-void bench_pin(pid_t tid, int cpu)
-{
-    cpu_set_t set;
-
-    if (cpu < 0) {
-        return;
-    }
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(tid, sizeof(set), &set)) {
-        bench_die("CPU %d cannot be used: %s; choose others with --cpus", cpu,
-                  strerror(errno));
     }
 }
 
@@ -111,9 +83,18 @@ static char *device_args(const BenchOptions *opts, int feed_fd)
                                "addr=4,disable-legacy=on,packed=%s,"
                                "num-queues=1,queue-size=1024%s", packed,
                                props);
+    case BENCH_GIVEN:
+        return g_strdup(opts->args);
     default:
         g_assert_not_reached();
     }
+}
+
+/* Is it a queue that the caller writes the ring of? */
+static bool tested(const BenchMachine *m, unsigned queue)
+{
+    return m->opts->device == BENCH_GIVEN ? queue < m->opts->nvqs :
+                                            queue == m->queue;
 }
 
 static void queues_setup(BenchMachine *m)
@@ -124,11 +105,12 @@ static void queues_setup(BenchMachine *m)
     qpci_msix_enable(pci->pdev);
     qvirtio_pci_set_msix_configuration_vector(pci, &m->alloc, 0);
     for (i = 0; i < m->nvqs; i++) {
+        QVirtQueue *vq;
         uint16_t max;
 
         m->vdev->bus->queue_select(m->vdev, i);
         max = m->vdev->bus->get_queue_size(m->vdev);
-        if (i == m->queue) {
+        if (tested(m, i)) {
             if (m->opts->ring > max) {
                 bench_die("the queue has at most %u entries; choose fewer "
                           "with --ring", max);
@@ -136,12 +118,15 @@ static void queues_setup(BenchMachine *m)
             qpci_io_writew(pci->pdev, pci->bar, pci->common_cfg_offset +
                            VIRTIO_PCI_COMMON_Q_SIZE, m->opts->ring);
         }
-        m->vqs[i] = qvirtqueue_setup(m->vdev, &m->alloc, i);
-        if (i == m->queue) {
-            g_assert_cmpuint(m->vqs[i]->size, ==, m->opts->ring);
+        vq = qvirtqueue_setup(m->vdev, &m->alloc, i);
+        m->queues[i].vq = vq;
+        if (tested(m, i)) {
+            g_assert_cmpuint(vq->size, ==, m->opts->ring);
+        }
+        /* A vhost device needs none: it tells nobody that it uses a buffer */
+        if (i == m->queue && m->opts->device != BENCH_GIVEN) {
             qvirtqueue_pci_msix_setup(pci,
-                                      container_of(m->vqs[i], QVirtQueuePCI,
-                                                   vq),
+                                      container_of(vq, QVirtQueuePCI, vq),
                                       &m->alloc, VECTOR);
         }
     }
@@ -168,7 +153,9 @@ static void device_setup(BenchMachine *m)
         without |= 1ull << VIRTIO_RING_F_INDIRECT_DESC;
     }
     mode_negotiate(m->vdev, m->opts->mode, without);
-    m->nvqs = m->opts->device == BENCH_BLK ? 1 : 2;
+    m->nvqs = m->opts->device == BENCH_GIVEN ?
+              m->opts->nvqs + m->opts->control :
+              m->opts->device == BENCH_BLK ? 1 : 2;
     m->queue = m->opts->device == BENCH_NET_SINK ? 1 : 0;
     queues_setup(m);
 }
@@ -189,10 +176,14 @@ void bench_machine_start(BenchMachine *m, const BenchOptions *opts)
     g_autofree char *trace = NULL;
     g_autofree char *pidfile = NULL;
     int ram_fd, sv[2] = { -1, -1 };
+    unsigned i;
 
     memset(m, 0, sizeof(*m));
     m->opts = opts;
-    m->kick_fd = m->feed_fd = -1;
+    m->feed_fd = -1;
+    for (i = 0; i < BENCH_MAX_QUEUES; i++) {
+        m->queues[i].kick_fd = -1;
+    }
     if (access(opts->qemu, X_OK)) {
         bench_die("%s: %s; name a qemu-system-x86_64 with --qemu", opts->qemu,
                   strerror(errno));
@@ -251,17 +242,16 @@ void bench_machine_start(BenchMachine *m, const BenchOptions *opts)
     if (clock_getcpuclockid(m->pid, &m->clock)) {
         bench_die("QEMU's CPU clock cannot be read; this kernel lacks it");
     }
-    bench_pin(0, opts->cpu_driver);
-    bench_pin(m->pid, opts->cpu_qemu);
+    bench_pin(0, opts->cpus.driver);
+    bench_pin(m->pid, opts->cpus.qemu);
 
     alloc_init(&m->alloc, 0, 1 * MiB, RAM_SIZE, 4096);
     device_setup(m);
 }
 
-/* The numbers of QEMU's eventfds, in ascending order */
-static GArray *eventfds(pid_t pid)
+GArray *bench_machine_eventfds(const BenchMachine *m)
 {
-    g_autofree char *dir = g_strdup_printf("/proc/%d/fd", pid);
+    g_autofree char *dir = g_strdup_printf("/proc/%d/fd", m->pid);
     GArray *fds = g_array_new(false, false, sizeof(int));
     GDir *d = g_dir_open(dir, 0, NULL);
     const char *name;
@@ -286,6 +276,18 @@ static GArray *eventfds(pid_t pid)
     return fds;
 }
 
+int bench_machine_steal_fd(const BenchMachine *m, int fd)
+{
+    int pidfd = syscall(SYS_pidfd_open, m->pid, 0);
+    int ret = -1;
+
+    if (pidfd >= 0) {
+        ret = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+        close(pidfd);
+    }
+    return ret;
+}
+
 /*
  * With DRIVER_OK the device opens its eventfds, the host notifiers last, one
  * for each of its queues in their order.  So the one for the queue under test
@@ -296,38 +298,34 @@ void bench_machine_ready(BenchMachine *m)
 {
     /* A network card has a control queue, too */
     unsigned queues = m->opts->device == BENCH_BLK ? 1 : 3;
-    g_autoptr(GArray) before = eventfds(m->pid);
+    g_autoptr(GArray) before = bench_machine_eventfds(m);
     g_autoptr(GArray) after = NULL;
     unsigned i, j, fresh;
-    int pidfd;
 
     qvirtio_set_driver_ok(m->vdev);
-    if (m->opts->kick_qtest) {
+    if (m->opts->kick_qtest || m->opts->device == BENCH_GIVEN) {
         return;
     }
-    after = eventfds(m->pid);
+    after = bench_machine_eventfds(m);
     fresh = after->len - before->len;
     if (fresh < queues) {
         return;
     }
-    pidfd = syscall(SYS_pidfd_open, m->pid, 0);
     for (i = j = 0; i < after->len; i++) {
         int fd = g_array_index(after, int, i);
 
         if (j < before->len && g_array_index(before, int, j) == fd) {
             j++;
-        } else if (i - j == fresh - queues + m->queue && pidfd >= 0) {
-            m->kick_fd = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+        } else if (i - j == fresh - queues + m->queue) {
+            bench_machine_kick_by(m, m->queue, bench_machine_steal_fd(m, fd));
         }
-    }
-    if (pidfd >= 0) {
-        close(pidfd);
     }
 }
 
 void bench_machine_stop(BenchMachine *m)
 {
     g_autofree char *trace = g_strdup_printf("%s/trace", m->dir);
+    unsigned i;
 
     running = NULL;
     if (m->pci) {
@@ -338,8 +336,8 @@ void bench_machine_stop(BenchMachine *m)
     }
     qtest_quit(m->qts);
     munmap(m->ram.host, m->ram.size);
-    if (m->kick_fd >= 0) {
-        close(m->kick_fd);
+    for (i = 0; i < m->nvqs; i++) {
+        bench_machine_kick_by(m, i, -1);
     }
     if (m->feed_fd >= 0) {
         close(m->feed_fd);
@@ -359,34 +357,32 @@ void *bench_machine_ptr(BenchMachine *m, uint64_t addr, uint64_t size)
     return qvirtio_ram_ptr(&m->ram, addr, size);
 }
 
-void bench_machine_kick(BenchMachine *m)
+void bench_machine_kick(BenchMachine *m, unsigned queue)
 {
+    BenchQueue *q = &m->queues[queue];
     uint64_t one = 1;
 
-    m->kicks++;
-    if (m->kick_fd < 0) {
-        m->vdev->bus->virtqueue_kick(m->vdev, m->vqs[m->queue]);
-    } else if (write(m->kick_fd, &one, sizeof(one)) != sizeof(one)) {
+    q->kicks++;
+    if (q->kick_fd < 0) {
+        m->vdev->bus->virtqueue_kick(m->vdev, q->vq);
+    } else if (write(q->kick_fd, &one, sizeof(one)) != sizeof(one)) {
         bench_die("a kick failed: %s", strerror(errno));
     }
 }
 
-void bench_machine_kick_qtest(BenchMachine *m)
+void bench_machine_kick_by(BenchMachine *m, unsigned queue, int fd)
 {
-    if (m->kick_fd >= 0) {
-        close(m->kick_fd);
-        m->kick_fd = -1;
+    BenchQueue *q = &m->queues[queue];
+
+    if (q->kick_fd >= 0) {
+        close(q->kick_fd);
     }
+    q->kick_fd = fd;
 }
 
 uint64_t bench_machine_cpu(const BenchMachine *m)
 {
-    struct timespec ts;
-
-    if (clock_gettime(m->clock, &ts)) {
-        bench_die("QEMU is gone; run it by hand to see why");
-    }
-    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+    return bench_clock(m->clock);
 }
 
 static int64_t lines_of(const char *file)

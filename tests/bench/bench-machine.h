@@ -21,26 +21,32 @@
 #include "qtest/libqos/virtio-pci.h"
 #include "qtest/libqos/virtio-ring.h"
 #include "qtest/virtio-in-order-mode.h"
+#include "bench-host.h"
 #include "bench-ring.h"
+
+#define BENCH_MAX_QUEUES    17
 
 typedef enum BenchDevice {
     BENCH_NET_SINK,     /* virtio-net, a hub takes and forgets all packets */
     BENCH_NET_SOCKET,   /* virtio-net on a stream socket */
     BENCH_BLK,          /* virtio-blk on a disk that does nothing */
+    BENCH_GIVEN,        /* what the options say */
 } BenchDevice;
 
 typedef struct BenchOptions {
     const char *qemu;       /* program */
     BenchDevice device;
     const Mode *mode;       /* layout and order */
-    uint32_t ring;          /* entries of the queue under test */
+    uint32_t ring;          /* entries of the queues under test */
+    const char *args;       /* GIVEN: QEMU's options, with a device at slot 4 */
+    unsigned nvqs;          /* GIVEN: queues under test, the first ones */
+    bool control;           /* GIVEN: set up the one after these as well */
     bool event_idx;         /* negotiate VIRTIO_RING_F_EVENT_IDX */
     bool indirect;          /* negotiate VIRTIO_RING_F_INDIRECT_DESC */
     bool link_down;         /* the network card has no link */
     bool kick_qtest;        /* kick through the qtest socket, if it must be */
     bool trace;             /* count notifications by trace events */
-    int cpu_driver;         /* to run on; -1: anywhere */
-    int cpu_qemu;
+    BenchCpus cpus;         /* of the driver, and of QEMU's main thread */
 } BenchOptions;
 
 /* What the device says of the queue under test; -1: it does not say */
@@ -52,6 +58,12 @@ typedef struct BenchCounters {
     int64_t traced;         /* notifications by trace events */
 } BenchCounters;
 
+typedef struct BenchQueue {
+    QVirtQueue *vq;
+    int kick_fd;            /* host notifier, or -1: the qtest socket is used */
+    uint64_t kicks;
+} BenchQueue;
+
 typedef struct BenchMachine {
     const BenchOptions *opts;
     QTestState *qts;
@@ -60,31 +72,14 @@ typedef struct BenchMachine {
     QVirtioDevice *vdev;    /* part of @pci */
     QGuestAllocator alloc;
     QVirtioRam ram;
-    QVirtQueue *vqs[3];     /* of the device, by number */
+    BenchQueue queues[BENCH_MAX_QUEUES];    /* of the device, by number */
     unsigned nvqs;
     unsigned queue;         /* number of the queue under test */
     pid_t pid;
     clockid_t clock;        /* of all of QEMU's threads */
-    int kick_fd;            /* host notifier of the queue under test, or -1 */
     int feed_fd;            /* our end of BENCH_NET_SOCKET's socket, or -1 */
-    uint64_t kicks;
     char *dir;              /* scratch folder */
 } BenchMachine;
-
-/**
- * bench_die: end the program with a message
- * @fmt: what happened; what to do
- *
- * QEMU is stopped, as whenever the program ends by exit().
- */
-void bench_die(const char *fmt, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
-
-/**
- * bench_pin: make a thread run on one CPU
- * @tid: the thread, 0 for the caller
- * @cpu: its number, -1 leaves things as they are
- */
-void bench_pin(pid_t tid, int cpu);
 
 /**
  * bench_machine_start: start a QEMU, set its device up
@@ -92,13 +87,13 @@ void bench_pin(pid_t tid, int cpu);
  * @opts: what to start; has to outlive @m
  *
  * The driver is not ready yet: the caller writes the ring of
- * @m->vqs[@m->queue] first, then calls bench_machine_ready().
+ * @m->queues[@m->queue] first, then calls bench_machine_ready().
  */
 void bench_machine_start(BenchMachine *m, const BenchOptions *opts);
 
 /**
  * bench_machine_ready: DRIVER_OK; find the host notifier
- * @m: a machine
+ * @m: a machine; of BENCH_GIVEN, the host notifiers are left to the caller
  */
 void bench_machine_ready(BenchMachine *m);
 
@@ -126,16 +121,36 @@ uint64_t bench_machine_alloc(BenchMachine *m, uint64_t size);
 void *bench_machine_ptr(BenchMachine *m, uint64_t addr, uint64_t size);
 
 /**
- * bench_machine_kick: tell the device to look at the queue under test
+ * bench_machine_kick: tell the device to look at a queue
  * @m: a machine that is ready
+ * @queue: its number
  */
-void bench_machine_kick(BenchMachine *m);
+void bench_machine_kick(BenchMachine *m, unsigned queue);
 
 /**
- * bench_machine_kick_qtest: give up the eventfd
- * @m: a machine; from now on kicks go through the qtest socket
+ * bench_machine_kick_by: choose how a queue is kicked
+ * @m: a machine
+ * @queue: its number
+ * @fd: its host notifier, becomes @m's; -1: kick through the qtest socket
  */
-void bench_machine_kick_qtest(BenchMachine *m);
+void bench_machine_kick_by(BenchMachine *m, unsigned queue, int fd);
+
+/**
+ * bench_machine_eventfds: QEMU's eventfds
+ * @m: a machine
+ *
+ * Returns: their numbers in QEMU, an array of int in ascending order
+ */
+GArray *bench_machine_eventfds(const BenchMachine *m);
+
+/**
+ * bench_machine_steal_fd: a descriptor of QEMU's
+ * @m: a machine
+ * @fd: its number in QEMU
+ *
+ * Returns: a descriptor of ours for the same, or -1 where that is not allowed
+ */
+int bench_machine_steal_fd(const BenchMachine *m, int fd);
 
 /**
  * bench_machine_cpu: CPU time that QEMU has used
@@ -153,18 +168,5 @@ uint64_t bench_machine_cpu(const BenchMachine *m);
  * This goes through QMP: not while something is measured.
  */
 void bench_machine_counters(BenchMachine *m, BenchCounters *c);
-
-/**
- * bench_now: wall clock
- *
- * Returns: nanoseconds since some time
- */
-static inline uint64_t bench_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
 
 #endif

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "bench-host.h"
 #include "bench-ring.h"
 
 /*
@@ -102,9 +103,7 @@ void bench_ring_cleanup(BenchRing *r)
 
 void bench_ring_bad(const BenchRing *r, const char *what, uint32_t value)
 {
-    fprintf(stderr, "virtio-bench: the device wrote %s (%" PRIu32 "), after %"
-            PRIu64 " buffers, %" PRIu32 " in flight; look for the mistake with"
-            " virtio-in-order-test\n", what, value, r->reaped,
-            r->capacity - r->free);
-    exit(1);
+    bench_die("the device wrote %s (%" PRIu32 "), after %" PRIu64 " buffers, %"
+              PRIu32 " in flight; 'make check' may tell more", what, value,
+              r->reaped, r->capacity - r->free);
 }

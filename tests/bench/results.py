@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From measurements to medians and ratios, and the table of them."""
 
-import json
 from statistics import median
+
+from common import FEW, heading, number, regimes, spread
 
 # name: what virtio-bench is asked for, and how it is called in words
 CASES = {
@@ -27,44 +28,29 @@ MODES = {'streaming': 'ring kept topped up',
 LAYOUTS = ('split', 'packed')
 VARIANTS = {'base': 'base', 'off': 'in_order=off', 'on': 'in_order=on'}
 
-# A cache line's round trip below this is the near regime, nanoseconds: some
-# machines know two, of about 50 to 80 and of 400 and more, and change between
-# them for minutes.
-NEAR = 160
-
-# Fewer rounds than this are not worth a median of their own.
-FEW = 3
-
 # The driver spins: with less CPU than this share, others used the machine.
 BUSY = 0.9
 
 
-def regime(runs):
-    """near, far or mixed; unknown with one CPU."""
-    trips = [r[k] for r in runs
-             for k in ('ping_pong_before', 'ping_pong_after')]
-    if any(t is None for t in trips):
-        return 'unknown'
-    if all(t < NEAR for t in trips):
-        return 'near'
-    return 'far' if all(t >= NEAR for t in trips) else 'mixed'
-
-
-def spread(values):
-    return {'median': median(values), 'min': min(values), 'max': max(values)}
-
-
 def rounds_of(data, name, mode, layout):
-    """The rounds of one case: [{variant: run}], by regime."""
+    """The rounds of one case: [{variant: run}]."""
     by_round = {}
     for run in data['measured']:
         if (run['name'], run['mode'], run['layout']) == (name, mode, layout):
             by_round.setdefault(run['round'], {})[run['variant']] = run
-    found = {}
-    for n in sorted(by_round):
-        runs = by_round[n]
-        found.setdefault(regime(runs.values()), []).append(runs)
-    return found
+    return [by_round[n] for n in sorted(by_round)]
+
+
+def by_regime(rounds):
+    """The rounds of the regimes that are worth a row: [(regime, rounds)].
+
+    The regime with most rounds comes first, others if they are many enough;
+    mixed rounds compare what cannot be compared.
+    """
+    found = regimes(rounds)
+    order = sorted(found, key=lambda k: (k == 'mixed', -len(found[k])))
+    return [(k, found[k]) for k in order
+            if k == order[0] or (k != 'mixed' and len(found[k]) >= FEW)]
 
 
 def count_of(data, name, mode, layout, variant):
@@ -86,18 +72,9 @@ def summarize(data):
     for name in COMPARED:
         for mode in MODES:
             for layout in LAYOUTS:
-                found = rounds_of(data, name, mode, layout)
-                if not found:
-                    continue
-                # The regime with most rounds, others if they are many enough;
-                # mixed rounds compare what cannot be compared.
-                order = sorted(found, key=lambda k: (k == 'mixed',
-                                                     -len(found[k])))
-                for k in order:
-                    if k == order[0] or (k != 'mixed' and
-                                         len(found[k]) >= FEW):
-                        rows += summarize_one(data, name, mode, layout, k,
-                                              found[k])
+                for k, rounds in by_regime(rounds_of(data, name, mode,
+                                                     layout)):
+                    rows += summarize_one(data, name, mode, layout, k, rounds)
     return rows
 
 
@@ -119,25 +96,6 @@ def summarize_one(data, name, mode, layout, which, rounds):
             'interrupts': interrupts,
         })
     return rows
-
-
-def to_json(data):
-    """One measurement to a line, so that a person can look for one."""
-    parts = []
-    for key, value in data.items():
-        if isinstance(value, list):
-            lines = ',\n    '.join(json.dumps(v) for v in value)
-            parts.append(f'  {json.dumps(key)}: [\n    {lines}\n  ]')
-        else:
-            parts.append(f'  {json.dumps(key)}: {json.dumps(value)}')
-    return '{\n' + ',\n'.join(parts) + '\n}\n'
-
-
-def number(value):
-    """A count for each buffer, short."""
-    if value == 0:
-        return '0'
-    return f'{value:.4f}' if value < 0.9995 else f'{value:.2f}'
 
 
 def row_line(row):
@@ -162,11 +120,8 @@ def head_line(row):
 
 def table(data):
     """The table, at most 100 columns wide."""
-    m, p = data['machine'], data['programs']
     lines = [
-        f'{p["ours"]["version"]}, commit {p["ours"]["commit"] or "unknown"},',
-        f'against {p["base"]["version"]} without changes;',
-        f'{m["cpu"][:48]}, {m["cpus"]} CPUs, Linux {m["kernel"][:32]}',
+        *heading(data),
         '',
         f'{"":<22}{"CPU of QEMU, ns for each":>26}  {"to the base":<13}'
         f'{"":>2}{"wall":>3}{"used":>9}{"inter-":>9}',

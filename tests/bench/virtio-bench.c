@@ -12,10 +12,7 @@
 #include "qemu/osdep.h"
 #include <getopt.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
 #include "qemu/host-utils.h"
-#include "qemu/processor.h"
 #include "bench-load.h"
 
 static const char *const case_names[BENCH_CASES] = {
@@ -31,7 +28,6 @@ static const char *const pace_names[BENCH_PACES] = {
     [BENCH_FILLED] = "filled",
 };
 
-static const char *const switch_names[] = { "off", "on" };
 static const char *const kick_names[] = { "eventfd", "qtest" };
 static const char *const json_names[] = { "false", "true" };
 static const char *const layout_names[] = { "split", "packed" };
@@ -41,15 +37,8 @@ typedef struct Settings {
     BenchLoadOptions load;
     Mode mode;
     double seconds, warmup;
-    bool count, json, cpus_given;
+    bool count, json;
 } Settings;
-
-/* A cache line's way between two CPUs and back */
-typedef struct PingPong {
-    uint32_t ball;
-    uint32_t alone[31];     /* nothing else in the ball's cache line */
-    int cpu;
-} PingPong;
 
 static const char usage[] =
 "Usage: virtio-bench --qemu PROGRAM [OPTION...]\n"
@@ -91,137 +80,9 @@ static const char usage[] =
 "To see where the time goes: perf record -g virtio-bench ..., then\n"
 "perf report --comm qemu-system-x86.\n";
 
-/* The number of @text among @n names */
-static int choice(const char *option, const char *text,
-                  const char *const *names, int n)
-{
-    int i;
-
-    for (i = 0; i < n; i++) {
-        if (!strcmp(text, names[i])) {
-            return i;
-        }
-    }
-    bench_die("--%s cannot be %s; see --help", option, text);
-}
-
-static double number(const char *option, const char *text, double min,
-                     double max)
-{
-    char *end;
-    double d = g_ascii_strtod(text, &end);
-
-    if (end == text || *end || !(d >= min && d <= max)) {
-        bench_die("--%s needs a number from %g to %g, not %s; see --help",
-                  option, min, max, text);
-    }
-    return d;
-}
-
-static void parse_cpus(Settings *s, const char *text)
-{
-    char end;
-
-    s->cpus_given = true;
-    s->machine.cpu_driver = s->machine.cpu_qemu = -1;
-    if (strcmp(text, "none") &&
-        (sscanf(text, "%d,%d%c", &s->machine.cpu_driver,
-                &s->machine.cpu_qemu, &end) != 2 ||
-         s->machine.cpu_driver < 0 || s->machine.cpu_qemu < 0)) {
-        bench_die("--cpus needs two numbers like 0,1, or none");
-    }
-}
-
-/* The first and the last CPU that this program may use; none if only one */
-static void choose_cpus(Settings *s)
-{
-    cpu_set_t set;
-    int i, first = -1, last = -1;
-
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof(set), &set);
-    for (i = 0; i < CPU_SETSIZE; i++) {
-        if (CPU_ISSET(i, &set)) {
-            first = first < 0 ? i : first;
-            last = i;
-        }
-    }
-    if (!s->cpus_given) {
-        s->machine.cpu_driver = first == last ? -1 : first;
-        s->machine.cpu_qemu = first == last ? -1 : last;
-    }
-    s->load.yield = s->machine.cpu_driver >= 0 ?
-                    s->machine.cpu_driver == s->machine.cpu_qemu :
-                    first == last;
-}
-
-/* The ball that ends the game; those before it are counted from 1 */
-#define LAST_BALL       UINT32_MAX
-
-static void *pong(void *opaque)
-{
-    PingPong *p = opaque;
-    uint32_t ball, mine = 0;
-
-    bench_pin(0, p->cpu);
-    while ((ball = qatomic_load_acquire(&p->ball)) != LAST_BALL) {
-        if (ball == mine) {
-            cpu_relax();
-        } else {
-            mine = ball + 1;
-            qatomic_store_release(&p->ball, mine);
-        }
-    }
-    return NULL;
-}
-
-static int compare(const void *a, const void *b)
-{
-    return *(const uint64_t *)a < *(const uint64_t *)b ? -1 :
-           *(const uint64_t *)a > *(const uint64_t *)b;
-}
-
-/*
- * Nanoseconds of a round trip: the median of several stretches, since others
- * may use the CPUs, in which case there are fewer of them.  NAN where there is
- * only one CPU to run on.
- */
-static double ping_pong(const Settings *s)
-{
-    const uint32_t rounds = 500;
-    const uint64_t limit = 20 * 1000 * 1000;
-    PingPong p QEMU_ALIGNED(128) = { .cpu = s->machine.cpu_qemu };
-    uint64_t took[21], first = bench_now(), start;
-    uint32_t ball = 0, i, n = 0;
-    pthread_t thread;
-
-    if (s->load.yield || p.cpu < 0) {
-        return NAN;
-    }
-    bench_pin(0, s->machine.cpu_driver);
-    if (pthread_create(&thread, NULL, pong, &p)) {
-        bench_die("no thread can be started; free some memory");
-    }
-    do {
-        start = bench_now();
-        for (i = 0; i < rounds; i++) {
-            qatomic_store_release(&p.ball, ++ball);
-            ball++;
-            while (qatomic_load_acquire(&p.ball) != ball) {
-                cpu_relax();
-            }
-        }
-        took[n++] = bench_now() - start;
-    } while (n < ARRAY_SIZE(took) && start + took[n - 1] - first < limit);
-    qatomic_store_release(&p.ball, LAST_BALL);
-    pthread_join(thread, NULL);
-    qsort(took, n, sizeof(took[0]), compare);
-    return took[n / 2] / (double)rounds;
-}
-
 static const char *kick_name(const BenchMachine *m)
 {
-    return kick_names[m->kick_fd < 0];
+    return kick_names[m->queues[m->queue].kick_fd < 0];
 }
 
 static void print_number(const char *name, double d, const char *more)
@@ -284,7 +145,7 @@ static void report_text(const Settings *s, const BenchMachine *m,
 
     printf("%s %s, in_order=%s, %s, ring %u, %u bytes\n",
            case_names[s->load.what], layout_names[s->mode.packed],
-           switch_names[s->mode.in_order], pace_names[s->load.pace],
+           bench_switches[s->mode.in_order], pace_names[s->load.pace],
            s->machine.ring, s->load.size);
     printf("%-28s %12.1f ns for each%s\n", "CPU time of QEMU", span->cpu / n,
            s->count ? ", disturbed by counting" : "");
@@ -339,13 +200,13 @@ static void run_and_count(const Settings *s, BenchMachine *m, BenchLoad *l,
     bench_machine_counters(m, from);
     buffers = l->ring.reaped;
     entries = l->ring.entries;
-    kicks = m->kicks;
+    kicks = m->queues[m->queue].kicks;
     bench_load_run(l, s->seconds * 1e9, span);
     bench_load_drain(l);
     bench_machine_counters(m, to);
     span->buffers = l->ring.reaped - buffers;
     span->entries = l->ring.entries - entries;
-    span->kicks = m->kicks - kicks;
+    span->kicks = m->queues[m->queue].kicks - kicks;
 }
 
 /* What follows from the options, and whether they go together */
@@ -388,8 +249,9 @@ static void measure(const Settings *s)
     double before, after;
 
     bench_machine_start(&m, &s->machine);
-    bench_load_init(&l, &m, &s->load);
-    before = ping_pong(s);
+    bench_load_init(&l, &m, m.queue, &s->load);
+    bench_machine_ready(&m);
+    before = bench_ping_pong(&s->machine.cpus);
     bench_load_run(&l, s->warmup * 1e9, NULL);
     if (s->count) {
         run_and_count(s, &m, &l, &span, &from, &to);
@@ -397,15 +259,11 @@ static void measure(const Settings *s)
         run(s, &l, &span);
         bench_load_drain(&l);
     }
-    after = ping_pong(s);
+    after = bench_ping_pong(&s->machine.cpus);
     (s->json ? report_json : report_text)(s, &m, &span, &from, &to, before,
                                           after);
     bench_load_cleanup(&l);
     bench_machine_stop(&m);
-}
-
-static void print_nothing(const char *text)
-{
 }
 
 int main(int argc, char **argv)
@@ -446,50 +304,50 @@ int main(int argc, char **argv)
         .seconds = 1, .warmup = 0.05,
     };
     bool only_ping_pong = false;
+    const char *cpus = NULL;
     int c, i;
 
-    /* libqtest shows QEMU's command line with g_test_message() */
-    g_set_print_handler(print_nothing);
+    bench_program("virtio-bench");
     while ((c = getopt_long(argc, argv, "", options, &i)) != -1) {
         const char *name = options[i].name;
 
-#define SWITCH()    choice(name, optarg, switch_names, 2)
+#define SWITCH()    bench_choice(name, optarg, bench_switches, 2)
         switch (c) {
         case QEMU:
             s.machine.qemu = optarg;
             break;
         case CASE:
-            s.load.what = choice(name, optarg, case_names, BENCH_CASES);
+            s.load.what = bench_choice(name, optarg, case_names, BENCH_CASES);
             break;
         case LAYOUT:
-            s.mode.packed = choice(name, optarg, layout_names, 2);
+            s.mode.packed = bench_choice(name, optarg, layout_names, 2);
             break;
         case IN_ORDER:
             s.mode.in_order = SWITCH();
             break;
         case MODE:
-            s.load.pace = choice(name, optarg, pace_names, BENCH_PACES);
+            s.load.pace = bench_choice(name, optarg, pace_names, BENCH_PACES);
             break;
         case SECONDS:
-            s.seconds = number(name, optarg, 0.001, 86400);
+            s.seconds = bench_number(name, optarg, 0.001, 86400);
             break;
         case WARMUP:
-            s.warmup = number(name, optarg, 0, 86400);
+            s.warmup = bench_number(name, optarg, 0, 86400);
             break;
         case SIZE:
-            s.load.size = number(name, optarg, 14, 1 << 16);
+            s.load.size = bench_number(name, optarg, 14, 1 << 16);
             break;
         case RING:
-            s.machine.ring = number(name, optarg, 4, 1024);
+            s.machine.ring = bench_number(name, optarg, 4, 1024);
             break;
         case BATCH:
-            s.load.batch = number(name, optarg, 1, 1024);
+            s.load.batch = bench_number(name, optarg, 1, 1024);
             break;
         case GAP:
-            s.load.gap = number(name, optarg, 0, 1000000);
+            s.load.gap = bench_number(name, optarg, 0, 1000000);
             break;
         case PAUSE:
-            s.load.pause = number(name, optarg, 0, 1000000000);
+            s.load.pause = bench_number(name, optarg, 0, 1000000000);
             break;
         case EVENT_IDX:
             s.machine.event_idx = SWITCH();
@@ -504,10 +362,10 @@ int main(int argc, char **argv)
             s.load.write_data = SWITCH();
             break;
         case KICK:
-            s.machine.kick_qtest = choice(name, optarg, kick_names, 2);
+            s.machine.kick_qtest = bench_choice(name, optarg, kick_names, 2);
             break;
         case CPUS:
-            parse_cpus(&s, optarg);
+            cpus = optarg;
             break;
         case COUNT:
             s.count = true;
@@ -528,9 +386,10 @@ int main(int argc, char **argv)
     if (optind < argc) {
         bench_die("%s is too much; see --help", argv[optind]);
     }
-    choose_cpus(&s);
+    bench_cpus_choose(&s.machine.cpus, cpus);
+    s.load.yield = s.machine.cpus.shared;
     if (only_ping_pong) {
-        printf("%.1f\n", ping_pong(&s));
+        printf("%.1f\n", bench_ping_pong(&s.machine.cpus));
         return 0;
     }
     complete(&s);

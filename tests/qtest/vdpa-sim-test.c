@@ -52,6 +52,8 @@ typedef struct Card {
     uint64_t sent[PAIRS];           /* packets, by stream */
     uint64_t back[PAIRS];           /* of their buffers */
     VdpaSimStream streams[PAIRS];   /* received */
+    uint64_t youngest;              /* transmit buffer that came back */
+    unsigned disorder;              /* older ones that came back later */
 } Card;
 
 static void sim_kind_start(GString *cmd, const char *props)
@@ -228,8 +230,11 @@ static bool card_send(Card *c, unsigned pair, unsigned max)
 static bool card_reap(Card *c, unsigned pair)
 {
     bool any = false;
+    Exchange *x;
 
-    while (exchange_take(c->tx_buf[pair], BUFFERS, c->tx[pair])) {
+    while ((x = exchange_take(c->tx_buf[pair], BUFFERS, c->tx[pair]))) {
+        c->disorder += x->number < c->youngest;
+        c->youngest = MAX(c->youngest, x->number);
         c->back[pair]++;
         any = true;
     }
@@ -306,6 +311,7 @@ static void tx_run(const Mode *mode, uint64_t without, unsigned count,
     g_assert_cmpuint(stat_of(&s->stream.duplicates), ==, 0);
     g_assert_cmpuint(stat_of(&s->stream.reordered), ==, reordered);
     g_assert_cmpuint(stat_of(&s->damaged) + stat_of(&s->foreign), ==, 0);
+    g_assert_cmpint(!!c.disorder, ==, !!shuffled);
     elems = stat_of(&s->used_elems) - elems;
     buffers = stat_of(&s->buffers) - buffers;
     if (mode->in_order) {

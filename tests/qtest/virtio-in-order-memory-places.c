@@ -159,24 +159,9 @@ void test_no_place(const void *data)
     }
 }
 
-/* Intel's IOMMU: registers, and the tables of the VT-d specification */
-#define VTD_BASE        0xfed90000
-#define VTD_GCMD        0x18
-#define VTD_GSTS        0x1c
-#define VTD_RTADDR      0x20
-#define VTD_SRTP        (1u << 30)
-#define VTD_TE          (1u << 31)
-#define VTD_PRESENT     1
-#define VTD_RW          3
-#define VTD_LARGE       (1u << 7)       /* 2 MiB */
-#define VTD_39_BIT      1               /* three levels of tables */
-#define VTD_DOMAIN      (7 << 8)
-
-/* Where the device sees a window of pages, the first as the last in RAM */
-#define WINDOW          (1 * GiB)
-#define WINDOW_PAGES    8
+#define WINDOW          RIG_VTD_WINDOW
+#define WINDOW_PAGES    RIG_VTD_PAGES
 #define PAGE            4096
-#define LARGE_PAGE      (2 * MiB)
 
 static const char *const iommu_names[] = { "disk0" };
 
@@ -199,58 +184,6 @@ static const RigKind iommu_kind = {
     .count = 1,
     .start = iommu_start,
 };
-
-static uint64_t *iommu_table(uint64_t *addr)
-{
-    *addr = guest_alloc(&rig->alloc, PAGE);
-    return memset(guest(*addr, PAGE), 0, PAGE);
-}
-
-static void iommu_command(uint32_t command)
-{
-    gint64 start = g_get_monotonic_time();
-
-    qtest_writel(rig->qts, VTD_BASE + VTD_GCMD, command);
-    while (!(qtest_readl(rig->qts, VTD_BASE + VTD_GSTS) & command)) {
-        g_assert_cmpint(g_get_monotonic_time() - start, <, RIG_TIMEOUT_US);
-    }
-}
-
-/*
- * The disk sees RAM as it is, and the window.  The tables are where the next
- * dev_start() lets others write, so it has to come before.
- *
- * Returns: the pages that are in the window, in the reverse order
- */
-static uint64_t iommu_enable(void)
-{
-    uint64_t root_addr, context_addr, top_addr, ram_addr, win_addr, page_addr;
-    uint64_t *root = iommu_table(&root_addr);
-    uint64_t *context = iommu_table(&context_addr);
-    uint64_t *top = iommu_table(&top_addr);
-    uint64_t *ram = iommu_table(&ram_addr);
-    uint64_t *win = iommu_table(&win_addr);
-    uint64_t *page = iommu_table(&page_addr);
-    uint64_t pages = guest_alloc(&rig->alloc, WINDOW_PAGES * PAGE);
-    unsigned devfn = QPCI_DEVFN(DEV_SLOT(0), 0), i;
-
-    root[0] = cpu_to_le64(context_addr | VTD_PRESENT);
-    context[2 * devfn] = cpu_to_le64(top_addr | VTD_PRESENT);
-    context[2 * devfn + 1] = cpu_to_le64(VTD_DOMAIN | VTD_39_BIT);
-    top[0] = cpu_to_le64(ram_addr | VTD_RW);
-    top[WINDOW / GiB] = cpu_to_le64(win_addr | VTD_RW);
-    for (i = 0; i < RIG_RAM_SIZE / LARGE_PAGE; i++) {
-        ram[i] = cpu_to_le64(i * LARGE_PAGE | VTD_LARGE | VTD_RW);
-    }
-    win[0] = cpu_to_le64(page_addr | VTD_RW);
-    for (i = 0; i < WINDOW_PAGES; i++) {
-        page[WINDOW_PAGES - 1 - i] = cpu_to_le64((pages + i * PAGE) | VTD_RW);
-    }
-    qtest_writeq(rig->qts, VTD_BASE + VTD_RTADDR, root_addr);
-    iommu_command(VTD_SRTP);
-    iommu_command(VTD_TE);
-    return pages;
-}
 
 /*
  * A disk behind an IOMMU, with data, and indirect tables, in pages that are
@@ -276,7 +209,7 @@ void test_iommu(const void *data)
     rig_stop();
     rig_get_kind(&iommu_kind, data);
     dev_start(0, NO_EVENT_IDX);
-    pages = iommu_enable();
+    pages = rig_vtd_enable(0);
     dev = dev_start_too(0, NO_EVENT_IDX);
     vq = queue_setup(dev, 0, 64);
     qvirtio_set_driver_ok(dev->vdev);

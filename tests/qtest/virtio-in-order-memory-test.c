@@ -28,13 +28,9 @@
 #define BAR_SIZE        (1 * MiB)
 #define BAR_MOVE        (64 * MiB)
 
-/* Where memory is plugged in, and how the guest lets go of it */
+/* Where memory is plugged in */
 #define DIMM_ADDR       (4 * GiB)
 #define DIMM_SIZE       (32 * MiB)
-#define DIMM_PORT       0x0a00          /* docs/specs/acpi_mem_hotplug.rst */
-#define DIMM_SELECT     (DIMM_PORT + 0)
-#define DIMM_CONTROL    (DIMM_PORT + 0x14)
-#define DIMM_EJECT      8
 
 #define SLOW_COUNT      12              /* requests to a throttled disk */
 #define SLOW_LEN        (4 * SECTOR)
@@ -43,7 +39,6 @@
 static struct {
     uint8_t *dimm, *bar;
     int dimm_fd;                        /* in QEMU */
-    unsigned dimms;                     /* plugged so far */
 } mem;
 
 static const char *const mem_names[] = { "disk0", "slow0", "slow1" };
@@ -167,31 +162,9 @@ static bool dimm_in_use(void)
 static void dimm_plug(void)
 {
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", mem.dimm_fd);
-    g_autofree char *memdev = g_strdup_printf("mem%u", ++mem.dimms);
 
-    qtest_qmp_assert_success(rig->qts, "{'execute': 'object-add',"
-                             " 'arguments': {'qom-type':"
-                             " 'memory-backend-file', 'id': %s, 'size': %u,"
-                             " 'share': true, 'mem-path': %s}}", memdev,
-                             (unsigned)DIMM_SIZE, path);
-    qtest_qmp_device_add(rig->qts, "pc-dimm", "dimm0", "{'memdev': %s,"
-                         " 'addr': %" PRIu64 ", 'slot': 0}", memdev,
-                         (uint64_t)DIMM_ADDR);
+    rig_dimm_plug(0, path, DIMM_ADDR, DIMM_SIZE);
     g_assert_true(dimm_in_use());
-}
-
-/* The guest lets go of the DIMM, and the user of its memory */
-static void dimm_unplug(void)
-{
-    g_autofree char *memdev = g_strdup_printf("mem%u", mem.dimms);
-
-    qtest_qmp_assert_success(rig->qts, "{'execute': 'device_del',"
-                             " 'arguments': {'id': 'dimm0'}}");
-    qtest_outl(rig->qts, DIMM_SELECT, 0);
-    qtest_outb(rig->qts, DIMM_CONTROL, DIMM_EJECT);
-    qtest_qmp_eventwait(rig->qts, "DEVICE_DELETED");
-    qtest_qmp_assert_success(rig->qts, "{'execute': 'object-del',"
-                             " 'arguments': {'id': %s}}", memdev);
 }
 
 /* Waits until QEMU has freed the DIMM's memory */
@@ -219,12 +192,12 @@ static void unplug_one(unsigned id, bool reset)
     slow_read(&s, DIMM_ADDR, mem.dimm);
     slow_finish(&s, "reads into a DIMM");
     check_bytes(mem.dimm, SLOW_COUNT * SLOW_LEN, 0);
-    dimm_unplug();
+    rig_dimm_unplug(0);
     dimm_wait_gone(s.vq, "unplug under an idle queue");
 
     dimm_plug();
     slow_read(&s, DIMM_ADDR, mem.dimm);
-    dimm_unplug();
+    rig_dimm_unplug(0);
     /* More than the grace periods that it would need to go away */
     main_loop_rounds();
     g_usleep(50 * 1000);

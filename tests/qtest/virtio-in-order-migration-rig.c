@@ -34,25 +34,13 @@ typedef struct Test {
 
 static const char *path_prefix = "";
 
-/* A test that waits in vain says so, and abort() ends its QEMU as well */
-static void on_alarm(int sig)
-{
-    static const char msg[] = "Bail out! a case waits for QEMU in vain\n";
-    ssize_t ret = write(STDERR_FILENO, msg, sizeof(msg) - 1);
-
-    (void)ret;
-    abort();
-}
-
 static void run(const void *opaque)
 {
-    struct sigaction action = { .sa_handler = on_alarm };
     const Test *t = opaque;
 
-    g_assert_cmpint(sigaction(SIGALRM, &action, NULL), ==, 0);
-    alarm(CASE_SECONDS);
+    case_begin(CASE_SECONDS);
     t->func(&t->c);
-    alarm(0);
+    case_end();
 }
 
 void mig_path(const char *path)

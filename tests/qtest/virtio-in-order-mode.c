@@ -29,6 +29,29 @@ void mode_negotiate(QVirtioDevice *vdev, const Mode *mode, uint64_t without)
     qvirtio_set_features(vdev, features & ~(without | QVIRTIO_F_BAD_FEATURE));
 }
 
+/* abort() ends the QEMU as well */
+static void on_alarm(int sig)
+{
+    static const char msg[] = "Bail out! a case waits for QEMU in vain\n";
+    ssize_t ret = write(STDERR_FILENO, msg, sizeof(msg) - 1);
+
+    (void)ret;
+    abort();
+}
+
+void case_begin(unsigned seconds)
+{
+    struct sigaction action = { .sa_handler = on_alarm };
+
+    g_assert_cmpint(sigaction(SIGALRM, &action, NULL), ==, 0);
+    alarm(seconds);
+}
+
+void case_end(void)
+{
+    alarm(0);
+}
+
 int shared_file(const char *name, size_t size)
 {
     int fd = memfd_create(name, 0);

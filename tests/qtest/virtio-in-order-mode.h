@@ -33,6 +33,19 @@ extern const Mode modes[MODE_COUNT];
 void mode_negotiate(QVirtioDevice *vdev, const Mode *mode, uint64_t without);
 
 /**
+ * case_begin: have a case end the test if it takes too long
+ * @seconds: the time that it has, until case_end()
+ *
+ * A test that waits in vain says so then, and takes its QEMU with it.
+ */
+void case_begin(unsigned seconds);
+
+/**
+ * case_end: the case is over
+ */
+void case_end(void);
+
+/**
  * shared_file: a file in memory, for a disk or guest memory
  * @name: what the kernel shows as its name
  * @size: bytes, all zero

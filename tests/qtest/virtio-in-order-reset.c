@@ -139,23 +139,6 @@ void test_reset(const void *data)
     }
 }
 
-static void queue_reset(Dev *dev, QVirtQueue *vq)
-{
-    QPCIDevice *pdev = dev->pci->pdev;
-    QPCIBar bar = dev->pci->bar;
-
-    dev->vdev->bus->queue_select(dev->vdev, vq->index);
-    qpci_io_writew(pdev, bar, common_cfg(dev, VIRTIO_PCI_COMMON_Q_RESET), 1);
-    while (qpci_io_readw(pdev, bar,
-                         common_cfg(dev, VIRTIO_PCI_COMMON_Q_RESET))) {
-        g_usleep(10);
-    }
-    g_assert_cmpuint(qpci_io_readw(pdev, bar,
-                                   common_cfg(dev,
-                                              VIRTIO_PCI_COMMON_Q_ENABLE)),
-                     ==, 0);
-}
-
 /*
  * Queue reset (VIRTIO_F_RING_RESET) with buffers in flight, one queue at a
  * time while the other works on.  If this fails, see test_reset().

@@ -16,6 +16,27 @@
 /* Received bytes that a peer keeps, the largest packet and more */
 #define PEER_BUF        (1 * MiB)
 
+/* How a guest lets go of a DIMM: docs/specs/acpi_mem_hotplug.rst */
+#define DIMM_PORT       0x0a00
+#define DIMM_SELECT     (DIMM_PORT + 0)
+#define DIMM_CONTROL    (DIMM_PORT + 0x14)
+#define DIMM_EJECT      8
+
+/* Intel's IOMMU: registers, and the tables of the VT-d specification */
+#define VTD_BASE        0xfed90000
+#define VTD_GCMD        0x18
+#define VTD_GSTS        0x1c
+#define VTD_RTADDR      0x20
+#define VTD_SRTP        (1u << 30)
+#define VTD_TE          (1u << 31)
+#define VTD_PRESENT     1
+#define VTD_RW          3
+#define VTD_LARGE       (1u << 7)       /* 2 MiB */
+#define VTD_39_BIT      1               /* three levels of tables */
+#define VTD_DOMAIN      (7 << 8)
+#define VTD_PAGE        4096
+#define VTD_LARGE_PAGE  (2 * MiB)
+
 Rig *rig;
 
 bool base_qemu(void)
@@ -240,11 +261,44 @@ void dev_remake(unsigned id)
     qvirtio_pci_device_enable(dev->pci);
 }
 
+QTestState *rig_launch(const char *args, int ram_fd)
+{
+    g_autoptr(GString) cmd = g_string_new(args);
+    g_autofree char *props = mode_props(rig->mode);
+    const RigKind *kind = rig->kind;
+    QTestState *qts;
+    unsigned i;
+
+    g_string_append_printf(cmd, " -nodefaults -machine %s,memory-backend=mem"
+                           " -m %" PRIu64
+                           "M%s -object memory-backend-file,id=mem,share=on,"
+                           "size=%" PRIu64 "M,mem-path=/proc/self/fd/%d",
+                           kind->machine ?: "q35", RIG_RAM_SIZE / MiB,
+                           kind->memory ?: "", RIG_RAM_SIZE / MiB, ram_fd);
+    kind->start(cmd, props);
+    qts = qtest_init(cmd->str);
+    for (i = 0; i < rig->fds->len; i++) {
+        close(g_array_index(rig->fds, int, i));
+    }
+    g_array_set_size(rig->fds, 0);
+    return qts;
+}
+
+void rig_replace(QTestState *qts, int ram_fd)
+{
+    qtest_quit(rig->qts);
+    rig->qts = qts;
+    rig->bus->qts = qts;
+    if (ram_fd != rig->ram_fd) {
+        munmap(rig->ram.host, rig->ram.size);
+        close(rig->ram_fd);
+        rig->ram_fd = ram_fd;
+        ram_init(&rig->ram, ram_fd);
+    }
+}
+
 void rig_get_kind(const RigKind *kind, const Mode *mode)
 {
-    g_autoptr(GString) cmd = g_string_new("-nodefaults");
-    g_autofree char *props = mode_props(mode);
-    int ram_fd;
     unsigned i;
 
     if (rig && rig->mode == mode && rig->kind == kind) {
@@ -255,19 +309,9 @@ void rig_get_kind(const RigKind *kind, const Mode *mode)
     rig->kind = kind;
     rig->mode = mode;
     rig->fds = g_array_new(false, false, sizeof(int));
-    ram_fd = rig_pass_fd(shared_file("ram", RIG_RAM_SIZE));
-    ram_init(&rig->ram, ram_fd);
-    g_string_append_printf(cmd, " -machine %s,memory-backend=mem -m %" PRIu64
-                           "M%s -object memory-backend-file,id=mem,share=on,"
-                           "size=%" PRIu64 "M,mem-path=/proc/self/fd/%d",
-                           kind->machine ?: "q35", RIG_RAM_SIZE / MiB,
-                           kind->memory ?: "", RIG_RAM_SIZE / MiB, ram_fd);
-    kind->start(cmd, props);
-    rig->qts = qtest_init(cmd->str);
-    for (i = 0; i < rig->fds->len; i++) {
-        close(g_array_index(rig->fds, int, i));
-    }
-    g_array_set_size(rig->fds, 0);
+    rig->ram_fd = shared_file("ram", RIG_RAM_SIZE);
+    ram_init(&rig->ram, rig->ram_fd);
+    rig->qts = rig_launch("", rig->ram_fd);
 
     alloc_init(&rig->alloc, 0, 1 * MiB, RIG_RAM_SIZE, 4096);
     rig->bus = qpci_new_pc(rig->qts, NULL);
@@ -297,8 +341,12 @@ void rig_stop(void)
     qtest_quit(rig->qts);
     alloc_destroy(&rig->alloc);
     munmap(rig->ram.host, rig->ram.size);
+    close(rig->ram_fd);
     if (rig->kind->stop) {
         rig->kind->stop();
+    }
+    for (i = 0; i < RIG_DIMMS; i++) {
+        g_free(rig->dimm[i]);
     }
     g_array_free(rig->fds, true);
     g_free(rig);
@@ -348,6 +396,23 @@ QVirtQueue *queue_setup(Dev *dev, uint16_t index, uint16_t size)
         qvring_poison_ids(vq);
     }
     return vq;
+}
+
+void queue_reset(Dev *dev, QVirtQueue *vq)
+{
+    QPCIDevice *pdev = dev->pci->pdev;
+    QPCIBar bar = dev->pci->bar;
+
+    dev->vdev->bus->queue_select(dev->vdev, vq->index);
+    qpci_io_writew(pdev, bar, common_cfg(dev, VIRTIO_PCI_COMMON_Q_RESET), 1);
+    while (qpci_io_readw(pdev, bar,
+                         common_cfg(dev, VIRTIO_PCI_COMMON_Q_RESET))) {
+        g_usleep(10);
+    }
+    g_assert_cmpuint(qpci_io_readw(pdev, bar,
+                                   common_cfg(dev,
+                                              VIRTIO_PCI_COMMON_Q_ENABLE)),
+                     ==, 0);
 }
 
 void queue_free(Dev *dev, QVirtQueue *vq)
@@ -415,6 +480,91 @@ void hmp(const char *fmt, ...)
     answer = qtest_vhmp(rig->qts, fmt, ap);
     va_end(ap);
     g_assert_cmpstr(answer, ==, "");
+}
+
+void rig_dimm_plug(unsigned slot, const char *path, uint64_t addr,
+                   uint64_t size)
+{
+    g_autofree char *id = g_strdup_printf("dimm%u", slot);
+    char *memdev = g_strdup_printf("mem%u", ++rig->dimms);
+
+    g_assert_null(rig->dimm[slot]);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'object-add',"
+                             " 'arguments': {'qom-type':"
+                             " 'memory-backend-file', 'id': %s, 'size': %"
+                             PRIu64 ", 'share': true, 'mem-path': %s}}",
+                             memdev, size, path);
+    qtest_qmp_device_add(rig->qts, "pc-dimm", id, "{'memdev': %s,"
+                         " 'addr': %" PRIu64 ", 'slot': %u}", memdev, addr,
+                         slot);
+    rig->dimm[slot] = memdev;
+}
+
+void rig_dimm_unplug(unsigned slot)
+{
+    g_autofree char *memdev = g_steal_pointer(&rig->dimm[slot]);
+    g_autofree char *id = g_strdup_printf("dimm%u", slot);
+
+    g_assert_nonnull(memdev);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'device_del',"
+                             " 'arguments': {'id': %s}}", id);
+    qtest_outl(rig->qts, DIMM_SELECT, slot);
+    qtest_outb(rig->qts, DIMM_CONTROL, DIMM_EJECT);
+    qtest_qmp_eventwait(rig->qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'object-del',"
+                             " 'arguments': {'id': %s}}", memdev);
+}
+
+static uint64_t *vtd_table(uint64_t *addr)
+{
+    *addr = guest_alloc(&rig->alloc, VTD_PAGE);
+    return memset(guest(*addr, VTD_PAGE), 0, VTD_PAGE);
+}
+
+static void vtd_command(uint32_t command, uint32_t status, bool on)
+{
+    gint64 start = g_get_monotonic_time();
+
+    qtest_writel(rig->qts, VTD_BASE + VTD_GCMD, command);
+    while (!(qtest_readl(rig->qts, VTD_BASE + VTD_GSTS) & status) == on) {
+        g_assert_cmpint(g_get_monotonic_time() - start, <, RIG_TIMEOUT_US);
+    }
+}
+
+uint64_t rig_vtd_enable(unsigned id)
+{
+    uint64_t root_addr, context_addr, top_addr, ram_addr, win_addr, page_addr;
+    uint64_t *root = vtd_table(&root_addr);
+    uint64_t *context = vtd_table(&context_addr);
+    uint64_t *top = vtd_table(&top_addr);
+    uint64_t *ram = vtd_table(&ram_addr);
+    uint64_t *win = vtd_table(&win_addr);
+    uint64_t *page = vtd_table(&page_addr);
+    uint64_t pages = guest_alloc(&rig->alloc, RIG_VTD_PAGES * VTD_PAGE);
+    unsigned devfn = QPCI_DEVFN(DEV_SLOT(id), 0), i;
+
+    root[0] = cpu_to_le64(context_addr | VTD_PRESENT);
+    context[2 * devfn] = cpu_to_le64(top_addr | VTD_PRESENT);
+    context[2 * devfn + 1] = cpu_to_le64(VTD_DOMAIN | VTD_39_BIT);
+    top[0] = cpu_to_le64(ram_addr | VTD_RW);
+    top[RIG_VTD_WINDOW / GiB] = cpu_to_le64(win_addr | VTD_RW);
+    for (i = 0; i < RIG_RAM_SIZE / VTD_LARGE_PAGE; i++) {
+        ram[i] = cpu_to_le64(i * VTD_LARGE_PAGE | VTD_LARGE | VTD_RW);
+    }
+    win[0] = cpu_to_le64(page_addr | VTD_RW);
+    for (i = 0; i < RIG_VTD_PAGES; i++) {
+        page[RIG_VTD_PAGES - 1 - i] =
+            cpu_to_le64((pages + i * VTD_PAGE) | VTD_RW);
+    }
+    qtest_writeq(rig->qts, VTD_BASE + VTD_RTADDR, root_addr);
+    vtd_command(VTD_SRTP, VTD_SRTP, true);
+    vtd_command(VTD_TE, VTD_TE, true);
+    return pages;
+}
+
+void rig_vtd_disable(void)
+{
+    vtd_command(0, VTD_TE, false);
 }
 
 void wait_a_little(gint64 *start, QVirtQueue *vq, const char *what)

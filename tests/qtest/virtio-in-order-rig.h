@@ -55,6 +55,9 @@ typedef enum DevId {
 #define DEV_SLOT(id)    (4 + (id))
 #define DEV_MAX         24
 
+/* Slots for DIMMs, of a kind whose memory has some */
+#define RIG_DIMMS       4
+
 typedef struct Dev {
     QVirtioPCIDevice *pci;
     QVirtioDevice *vdev;    /* part of @pci */
@@ -90,11 +93,14 @@ typedef struct Rig {
     const Mode *mode;
     QTestState *qts;
     QPCIBus *bus;
+    int ram_fd;             /* the file of @ram */
     QVirtioRam ram;
     QGuestAllocator alloc;  /* of all guest memory but the first MiB */
     Dev dev[DEV_MAX];       /* by number */
     Peer net, dgram;        /* of DEV_NET and DEV_DGRAM, if it is that kind */
     GArray *fds;            /* QEMU's, closed here once it has been started */
+    char *dimm[RIG_DIMMS];  /* id of the memory in a slot, or NULL */
+    unsigned dimms;         /* that there have been */
 } Rig;
 
 /* One QEMU serves all cases of a mode; NULL when there is none */
@@ -227,6 +233,22 @@ void rig_get(const Mode *mode);
 void rig_get_kind(const RigKind *kind, const Mode *mode);
 
 /**
+ * rig_launch: start another QEMU of the same kind and mode beside the rig's
+ * @args: what its command line begins with
+ * @ram_fd: a file for its memory; may be the rig's.  Stays the caller's.
+ *
+ * Returns: the QEMU, for rig_replace() or qtest_quit()
+ */
+QTestState *rig_launch(const char *args, int ram_fd);
+
+/**
+ * rig_replace: go on with another QEMU, which has the state of the rig's
+ * @qts: from rig_launch(); the rig's is ended
+ * @ram_fd: what that was given; becomes the rig's
+ */
+void rig_replace(QTestState *qts, int ram_fd);
+
+/**
  * rig_pass_fd: leave a descriptor to the QEMU that is being started
  * @fd: without FD_CLOEXEC; closed here once QEMU has been started
  *
@@ -311,6 +333,14 @@ void dev_remake(unsigned id);
 QVirtQueue *queue_setup(Dev *dev, uint16_t index, uint16_t size);
 
 /**
+ * queue_reset: reset a queue (VIRTIO_F_RING_RESET), and wait until it is
+ * @dev: its device
+ * @vq: the queue; buffers may be in flight, and are lost.  To be freed with
+ *      queue_free().
+ */
+void queue_reset(Dev *dev, QVirtQueue *vq);
+
+/**
  * queue_free: free a queue
  * @dev: its device, which has been reset, or its queue has
  * @vq: the queue; buffers may be in flight
@@ -390,6 +420,48 @@ void hmp(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
  * The test stops, with the state of the queue, after RIG_TIMEOUT_US.
  */
 void wait_a_little(gint64 *start, QVirtQueue *vq, const char *what);
+
+/**
+ * rig_dimm_plug: plug memory
+ * @slot: a free slot for it, see RigKind.memory
+ * @path: of its file, as QEMU opens it
+ * @addr: guest physical address
+ * @size: bytes
+ *
+ * The test stops when QEMU refuses.
+ */
+void rig_dimm_plug(unsigned slot, const char *path, uint64_t addr,
+                   uint64_t size);
+
+/**
+ * rig_dimm_unplug: have the guest let go of memory, and the user of its file
+ * @slot: where it is
+ *
+ * The test stops when QEMU refuses.
+ */
+void rig_dimm_unplug(unsigned slot);
+
+/* Where a device behind an IOMMU sees a window of pages */
+#define RIG_VTD_WINDOW  (1 * GiB)
+#define RIG_VTD_PAGES   8
+
+/**
+ * rig_vtd_enable: put a device behind Intel's IOMMU, which QEMU has
+ * @id: which one; it is with iommu_platform=on, and not in use
+ *
+ * The device sees RAM as it is, and the window.  The tables are where the next
+ * dev_start() lets others write, so the device is started by dev_start_too()
+ * after this.
+ *
+ * Returns: RIG_VTD_PAGES pages of RAM, which are in the window in the reverse
+ * order
+ */
+uint64_t rig_vtd_enable(unsigned id);
+
+/**
+ * rig_vtd_disable: have devices see all memory as it is
+ */
+void rig_vtd_disable(void);
 
 /**
  * main_loop_rounds: give QEMU the time to do what it has to do

@@ -382,8 +382,7 @@ static void check_status_running(QTestState *qts, Case *c, bool acked)
         fail(c, "x-query-virtio-status: vhost is not started");
     }
     vhost = qdict_get_qdict(status, "vhost-dev");
-    /* With shadow virtqueues vhost offers QEMU's rings */
-    check_named(c, vhost, "features", c->offered || c->device->svq);
+    check_named(c, vhost, "features", c->offered);
     check_named(c, vhost, "acked-features", acked);
 }
 
@@ -505,7 +504,7 @@ static void case_init(Case *c, const Device *device, int n, VhostFake *fake,
     c->offered = combinations[n].offered;
     c->in_order = combinations[n].in_order;
     c->want = c->in_order && !device->never &&
-              (c->offered || device->svq || device->type == BUILT_IN);
+              (c->offered || device->type == BUILT_IN);
     c->vhost_fd = -1;
     c->tap_fd[0] = -1;
 

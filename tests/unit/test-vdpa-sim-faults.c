@@ -154,7 +154,8 @@ static void test_fault_ioctl(void)
 static Driver *ctrl_start(VdpaSimFaultKind kind, int64_t value)
 {
     VdpaSimFault fault = {
-        .kind = kind, .queue = DRIVER_CTRL, .value = value, .times = 1,
+        .kind = kind, .queue = DRIVER_CTRL, .value = value,
+        .times = UINT64_MAX,
         .match = VIRTIO_NET_CTRL_RX << 8 | VIRTIO_NET_CTRL_RX_ALLMULTI,
     };
     Driver *d = driver_new(NULL);

@@ -30,6 +30,12 @@ static void rule_flags(Driver *d)
     driver_put(d, TX, 0, DRIVER_BUF, LEN, 0);
 }
 
+static void rule_flags_event(Driver *d)
+{
+    STORE(driver_avail_idx(d, TX)[-1], 1);
+    driver_put(d, TX, 0, DRIVER_BUF, LEN, 0);
+}
+
 static void rule_next(Driver *d)
 {
     driver_desc(d, TX, 0, DRIVER_BUF, LEN, D_NEXT, DRIVER_RING);
@@ -209,8 +215,8 @@ static const struct {
       "queue 1: available index 17 after 0 with 0 of 16" },
     { "split/head", rule_head, PLAIN, "available head 16 in a ring of 16" },
     { "split/flags", rule_flags, PLAIN, "available ring has flags 0x2" },
-    { "split/flags-event", rule_flags, PLAIN & ~F(VIRTIO_RING_F_EVENT_IDX),
-      "available ring has flags 0x2" },
+    { "split/flags-event", rule_flags_event,
+      PLAIN & ~F(VIRTIO_RING_F_EVENT_IDX), "available ring has flags 0x1" },
     { "split/next", rule_next, PLAIN, "next descriptor 16 in a ring of 16" },
     { "split/loop", rule_loop, PLAIN, "buffer 0: a loop" },
     { "split/direction", rule_direction, PLAIN, "readable descriptor follows" },

@@ -33,6 +33,7 @@
 #define D_INDIRECT      4
 
 /* What the tests use */
+#define RESUME          _IO(VHOST_VIRTIO, 0x7E)
 #define RX              VDPA_SIM_RX(0)
 #define TX              VDPA_SIM_TX(0)
 #define F(bit)          (1ull << (bit))

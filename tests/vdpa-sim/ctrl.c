@@ -27,6 +27,8 @@ static uint8_t carry_out(SimQueue *q, uint32_t what, const uint8_t *cmd,
     ack = vdpa_sim_net_ctrl(&dev->net, &sim->config.net, cmd, len);
     vdpa_sim_net_publish(&sim->net, &dev->net);
     pthread_mutex_unlock(&dev->net_lock);
+    /* A receive queue may have been turned on that makes packets by itself */
+    sim_device_wake(dev);
     return ack;
 }
 

@@ -368,8 +368,6 @@ static bool loop(SimQueue *q, const SimBuffer *buf, uint32_t mode,
 
 void sim_tx_batch(SimQueue *q, unsigned max)
 {
-    uint32_t mode = sim_get(&q->ctl->mode);
-    bool check = sim_get(&q->ctl->verify);
     size_t hdr_len = vdpa_sim_net_hdr_len(q->ring.cfg.features);
     uint64_t packets = 0, bytes = 0;
     SimBuffer buf;
@@ -377,6 +375,9 @@ void sim_tx_batch(SimQueue *q, unsigned max)
     q->blocked = false;
     while (q->num_used < max &&
            sim_ring_pop(&q->ring, &buf, q->iov, q->num_iov)) {
+        /* Looked at after the buffer, for which it may have been changed */
+        uint32_t mode = sim_get(&q->ctl->mode);
+        bool check = sim_get(&q->ctl->verify);
         size_t len = buf.out_len - hdr_len;
 
         if (buf.fault) {

@@ -177,11 +177,14 @@ struct SimDevice {
     SimQueue queue[VDPA_SIM_MAX_QUEUES];
 };
 
-/* A counter that has one writer at a time, and readers anywhere */
+/*
+ * A counter that has one writer at a time, and readers anywhere.  Who reads it
+ * sees what was done before it was counted.
+ */
 static inline void sim_count(uint64_t *counter, uint64_t by)
 {
     __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + by,
-                     __ATOMIC_RELAXED);
+                     __ATOMIC_RELEASE);
 }
 
 static inline void sim_set(uint32_t *word, uint32_t value)

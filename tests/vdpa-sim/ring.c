@@ -608,7 +608,7 @@ void sim_ring_kick_me(SimRing *r, bool on)
         if (!on) {
             set16(&event->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
         } else if (r->event_idx && !packed_ready(r)) {
-            event->off_wrap = r->avail | r->avail_wrap << 15;
+            set16(&event->off_wrap, r->avail | r->avail_wrap << 15);
             set16(&event->flags, VRING_PACKED_EVENT_FLAG_DESC);
         } else {
             /* Also where not all is taken, and who knows where the rest ends */

@@ -78,7 +78,10 @@ typedef enum VdpaSimMode {
     VDPA_SIM_SOURCE,
 } VdpaSimMode;
 
-/* How a queue behaves; may change at any time */
+/*
+ * How a queue behaves; may change at any time.  Mode and verify count for each
+ * buffer that is made available after the change.
+ */
 typedef struct VdpaSimQueueCtl {
     uint32_t mode;              /* a VdpaSimMode */
     uint32_t verify;            /* transmit: check packets of packet.h */

@@ -27,12 +27,16 @@
                              BIT_ULL(VIRTIO_F_ANY_LAYOUT) | \
                              BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | \
                              BIT_ULL(VIRTIO_RING_F_EVENT_IDX) | \
-                             BIT_ULL(VIRTIO_F_RING_PACKED) | \
-                             BIT_ULL(VIRTIO_F_IN_ORDER))
+                             BIT_ULL(VIRTIO_F_RING_PACKED))
 
-/* Those that the guest can only use if the device does */
+/*
+ * Those that the guest can only use if the device does.  In-order is one of
+ * them: the order in which a device uses buffers for received packets is the
+ * order of the packets.
+ */
 #define SHARED_FEATURES (BIT_ULL(VIRTIO_F_VERSION_1) | \
                          BIT_ULL(VIRTIO_F_ACCESS_PLATFORM) | \
+                         BIT_ULL(VIRTIO_F_IN_ORDER) | \
                          BIT_ULL(VIRTIO_F_RING_RESET))
 
 /* What a device ring uses where the device offers it */
@@ -175,9 +179,29 @@ uint64_t svq_device_offer(const SVQDevice *dev, uint64_t features)
            GUEST_RING_FEATURES;
 }
 
+static void svq_device_reset(SVQDevice *dev)
+{
+    uint8_t status = 0;
+
+    if (ioctl(dev->fd, VHOST_VDPA_SET_STATUS, &status) < 0) {
+        error_report("netdev '%s': the vDPA device cannot be reset: %s",
+                     dev->netdev, strerror(errno));
+    }
+    /* Where vhost goes on with the features */
+    svq_device_add_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE |
+                               VIRTIO_CONFIG_S_DRIVER);
+}
+
 uint64_t svq_device_negotiate(SVQDevice *dev, uint64_t guest)
 {
     uint64_t features = guest & (~RING_FEATURES | SHARED_FEATURES);
+    uint8_t status;
+
+    /* A start that failed, or a reset that did, left it in the middle */
+    if (ioctl(dev->fd, VHOST_VDPA_GET_STATUS, &status) < 0 ||
+        status & ~(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)) {
+        svq_device_reset(dev);
+    }
 
     /* A device that is not told VERSION_1 has no more than a plain ring */
     if (guest & BIT_ULL(VIRTIO_F_VERSION_1)) {
@@ -213,6 +237,9 @@ static void svq_device_config_read(EventNotifier *n)
             VhostShadowVirtqueue *svq = g_ptr_array_index(dev->queues, i);
 
             svq_halt(svq);
+            if (svq->vq) {
+                qatomic_set(&svq->broken, true);
+            }
         }
         trace_svq_needs_reset(dev);
         virtio_error(dev->vdev, "%s: the vDPA device of netdev '%s' needs a "
@@ -267,6 +294,11 @@ void svq_device_run(SVQDevice *dev, VirtIODevice *vdev)
     }
 }
 
+bool svq_device_is_running(const SVQDevice *dev)
+{
+    return dev->vdev;
+}
+
 bool svq_device_add_status(SVQDevice *dev, uint8_t status)
 {
     uint8_t now;
@@ -282,7 +314,6 @@ bool svq_device_add_status(SVQDevice *dev, uint8_t status)
 
 void svq_device_halt(SVQDevice *dev)
 {
-    uint8_t status = 0;
     bool ran = dev->vdev;
     int i;
 
@@ -307,13 +338,7 @@ void svq_device_halt(SVQDevice *dev)
                     "packets in flight may be sent twice", dev->netdev,
                     strerror(errno));
     }
-    if (ioctl(dev->fd, VHOST_VDPA_SET_STATUS, &status) < 0) {
-        error_report("netdev '%s': the vDPA device cannot be reset: %s",
-                     dev->netdev, strerror(errno));
-    }
-    /* Where vhost goes on with the features */
-    svq_device_add_status(dev, VIRTIO_CONFIG_S_ACKNOWLEDGE |
-                               VIRTIO_CONFIG_S_DRIVER);
+    svq_device_reset(dev);
     trace_svq_device_halt(dev);
 }
 
@@ -335,8 +360,7 @@ void svq_for_each(void (*fn)(const SVQInfo *info, void *opaque), void *opaque)
                 .ring = svq->config,
                 .notification_data = svq->notify.notification_data,
                 .doorbell = svq->notify.doorbell,
-                .in_flight = svq->vq ? qatomic_read(&svq->tail) -
-                                       qatomic_read(&svq->head) : 0,
+                .in_flight = svq->vq ? qatomic_read(&svq->held) : 0,
             };
 
             QEMU_BUILD_BUG_ON(sizeof(SVQStats) % sizeof(uint64_t));
@@ -344,8 +368,8 @@ void svq_for_each(void (*fn)(const SVQInfo *info, void *opaque), void *opaque)
                  sizeof(SVQStats) / sizeof(uint64_t); to++) {
                 *to = qatomic_read_u64(from++);
             }
-            iothread = svq->ops ? NULL : svq_options_iothread(dev->options,
-                                                              svq->index);
+            iothread = svq->vq ? svq->iothread : svq->ops ? NULL :
+                       svq_options_iothread(dev->options, svq->index);
             if (iothread) {
                 info.iothread =
                     object_get_canonical_path_component(OBJECT(iothread));
@@ -406,5 +430,5 @@ void svq_set_guest_call(VhostShadowVirtqueue *svq, int fd)
 
 VirtIODevice *svq_vdev(const VhostShadowVirtqueue *svq)
 {
-    return svq->vdev;
+    return svq->vq ? svq->vdev : NULL;
 }

@@ -7,12 +7,13 @@
  * guest has added available to the device, each in batches: one publication,
  * one decision about a notification for many buffers.
  *
- * Buffers return to the guest in the order in which it made them available,
- * whatever the order of the device.  So what was not returned when the device
- * stops is the end of the guest's available ring, and another device, or the
- * same one after a reset, goes on there: no buffer is lost and none returned
- * twice.  A network device uses buffers in order nearly always; where it does
- * not, a buffer waits for those before it.
+ * Buffers return to the guest in the order in which the device uses them: of
+ * received packets that is the order in which they came, and pieces of one
+ * packet stand together.  When the device stops, what was not returned is taken
+ * back as if it had never been popped, and another device, or the same one
+ * after a reset, goes on there.  But the guest's available ring can only be
+ * taken back from its end.  A device that is not in order may have used one
+ * buffer, and not another before it; the latter returns empty.
  *
  * What makes a pass run is one of three things:
  *
@@ -50,9 +51,6 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "trace.h"
-
-/* Buffers that are given to the device together, at most */
-#define SVQ_BATCH   64
 
 /* Buffers that a pass gives to the device, at most, so that it ends */
 #define SVQ_PASS    256
@@ -110,31 +108,6 @@ void svq_report(VhostShadowVirtqueue *svq)
 
 /* From the device to the guest */
 
-/*
- * Return what is done, up to the first buffer that is not.  Within
- * rcu_read_lock().
- */
-static unsigned int svq_return(VhostShadowVirtqueue *svq)
-{
-    unsigned int n = 0;
-
-    while (svq->head != svq->next) {
-        SVQElem *e = (SVQElem *)svq->fifo[svq->head & svq->fifo_mask];
-
-        if (!e->done) {
-            break;
-        }
-        virtqueue_fill(svq->vq, &e->elem, e->len, n++);
-        virtqueue_free_element(svq->vq, e);
-        svq->head++;
-    }
-    if (n) {
-        virtqueue_flush(svq->vq, n);
-        svq_count(&svq->stats.returned, n);
-    }
-    return n;
-}
-
 static void svq_interrupt(VhostShadowVirtqueue *svq)
 {
     if (virtio_queue_should_notify(svq->vdev, svq->vq)) {
@@ -143,6 +116,23 @@ static void svq_interrupt(VhostShadowVirtqueue *svq)
     } else {
         svq_count(&svq->stats.interrupts_suppressed, 1);
     }
+}
+
+/* Within rcu_read_lock(); @idx of them were filled before */
+static void svq_return(VhostShadowVirtqueue *svq, SVQElem *e, uint32_t len,
+                       unsigned int idx)
+{
+    svq->returned = MAX(svq->returned, e->seq);
+    virtqueue_fill(svq->vq, &e->elem, len, idx);
+    virtqueue_free_element(svq->vq, e);
+}
+
+/* Within rcu_read_lock() */
+static void svq_flush(VhostShadowVirtqueue *svq, unsigned int n)
+{
+    virtqueue_flush(svq->vq, n);
+    qatomic_set(&svq->held, svq->held - n);
+    svq_count(&svq->stats.returned, n);
 }
 
 /*
@@ -155,26 +145,23 @@ static void svq_interrupt(VhostShadowVirtqueue *svq)
  */
 static unsigned int svq_take_used(VhostShadowVirtqueue *svq)
 {
-    unsigned int taken = 0, returned = 0, n, i;
+    unsigned int taken = 0, n, i;
     SVQUsed used[SVQ_BATCH];
 
     WITH_RCU_READ_LOCK_GUARD() {
         do {
             n = svq_ring_take(svq->ring, used, ARRAY_SIZE(used));
             for (i = 0; i < n && !svq->ops; i++) {
-                SVQElem *e = used[i].token;
-
-                e->len = used[i].len;
-                e->done = true;
+                svq_return(svq, used[i].token, used[i].len, taken + i);
             }
             taken += n;
         } while (n == ARRAY_SIZE(used));
-        if (!svq->ops) {
-            returned = svq_return(svq);
+        if (taken && !svq->ops) {
+            svq_flush(svq, taken);
         }
     }
 
-    if (returned) {
+    if (taken && !svq->ops) {
         svq_interrupt(svq);
     }
     if (unlikely(svq_ring_error(svq->ring))) {
@@ -268,8 +255,8 @@ static unsigned int svq_add_waiting(VhostShadowVirtqueue *svq)
 {
     unsigned int n = 0;
 
-    for (; svq->next != svq->tail; svq->next++, n++) {
-        SVQElem *e = (SVQElem *)svq->fifo[svq->next & svq->fifo_mask];
+    for (; svq->num_waiting; svq->first_waiting++, svq->num_waiting--, n++) {
+        SVQElem *e = (SVQElem *)svq->waiting[svq->first_waiting];
         int ret = svq_add_sg(svq, e->elem.out_sg, e->elem.out_num,
                              e->elem.in_sg, e->elem.in_num, e);
 
@@ -279,7 +266,7 @@ static unsigned int svq_add_waiting(VhostShadowVirtqueue *svq)
                       "or has more pieces than a ring of %u holds",
                       e->elem.index, e->elem.out_num, e->elem.in_num,
                       svq->config.num);
-            break;
+            return n;
         }
         if (unlikely(!ret)) {
             if (!svq->full) {
@@ -289,9 +276,23 @@ static unsigned int svq_add_waiting(VhostShadowVirtqueue *svq)
             }
             return n;
         }
-        e->done = false;
     }
     svq->full = false;
+    return n;
+}
+
+/* Returns how many buffers are waiting then.  Within rcu_read_lock(). */
+static unsigned int svq_pop(VhostShadowVirtqueue *svq)
+{
+    unsigned int i, n = virtqueue_pop_batch(svq->vq, sizeof(SVQElem),
+                                            svq->waiting, SVQ_BATCH);
+
+    for (i = 0; i < n; i++) {
+        ((SVQElem *)svq->waiting[i])->seq = ++svq->popped;
+    }
+    svq->first_waiting = 0;
+    svq->num_waiting = n;
+    qatomic_set(&svq->held, svq->held + n);
     return n;
 }
 
@@ -324,15 +325,8 @@ static unsigned int svq_take_avail(VhostShadowVirtqueue *svq)
     while (!svq->broken && moved < SVQ_PASS) {
         unsigned int n;
 
-        if (svq->next == svq->tail) {
-            unsigned int at = svq->tail & svq->fifo_mask;
-
-            n = virtqueue_pop_batch(svq->vq, sizeof(SVQElem), svq->fifo + at,
-                                    MIN(SVQ_BATCH, svq->fifo_mask + 1 - at));
-            if (!n) {
-                break;
-            }
-            svq->tail += n;
+        if (!svq->num_waiting && !svq_pop(svq)) {
+            break;
         }
 
         n = svq_add_waiting(svq);
@@ -601,44 +595,81 @@ void svq_halt(VhostShadowVirtqueue *svq)
 void svq_prepare(VhostShadowVirtqueue *svq, VirtIODevice *vdev, VirtQueue *vq,
                  unsigned int index)
 {
-    unsigned int size = pow2ceil(virtio_queue_get_num(vdev, index));
-
     svq->vdev = vdev;
     svq->vq = vq;
     svq->index = index;
     svq->ctx = svq->iothread ? iothread_get_aio_context(svq->iothread)
                              : iohandler_get_aio_context();
     svq->work_bh = aio_bh_new(svq->ctx, svq_work_bh, svq);
-    svq->fifo = g_new(VirtQueueElement *, size);
-    svq->fifo_mask = size - 1;
-    svq->head = svq->next = svq->tail = 0;
+    virtio_queue_set_ram_only(vq, svq->iothread);
+    svq->first_waiting = svq->num_waiting = 0;
+    svq->popped = svq->returned = 0;
+    qatomic_set(&svq->held, 0);
     svq->max_segs = VIRTQUEUE_MAX_SIZE;
     svq->segs = g_new(SVQSeg, svq->max_segs);
     svq->full = svq->polled = svq->self_call = false;
     qatomic_set(&svq->broken, false);
 }
 
+static void svq_unpop(VhostShadowVirtqueue *svq, VirtQueueElement *elem)
+{
+    virtqueue_unpop(svq->vq, elem, 0);
+    virtqueue_free_element(svq->vq, elem);
+}
+
+static int svq_compare_seq(const void *a, const void *b)
+{
+    const SVQElem *left = ((const SVQUsed *)a)->token;
+    const SVQElem *right = ((const SVQUsed *)b)->token;
+
+    return left->seq < right->seq ? -1 : left->seq > right->seq;
+}
+
+/* Take everything back from the device ring, and from those that wait for it */
+static void svq_take_back(VhostShadowVirtqueue *svq)
+{
+    unsigned int i, num = svq_ring_in_flight(svq->ring);
+    g_autofree SVQUsed *rest = g_new(SVQUsed, num);
+
+    svq_ring_drain(svq->ring, rest);
+    if (svq->ops) {
+        return;
+    }
+
+    while (svq->num_waiting) {
+        svq->num_waiting--;
+        svq_unpop(svq, svq->waiting[svq->first_waiting + svq->num_waiting]);
+    }
+    qsort(rest, num, sizeof(*rest), svq_compare_seq);
+    while (num && ((SVQElem *)rest[num - 1].token)->seq > svq->returned) {
+        svq_unpop(svq, rest[--num].token);
+    }
+
+    /* One behind these was returned, so the guest will not offer them again */
+    if (num) {
+        trace_svq_return_empty(svq, svq->index, num);
+        WITH_RCU_READ_LOCK_GUARD() {
+            for (i = 0; i < num; i++) {
+                svq_return(svq, rest[i].token, 0, i);
+            }
+            svq_flush(svq, num);
+        }
+        svq_interrupt(svq);
+    }
+}
+
 void svq_finish(VhostShadowVirtqueue *svq)
 {
-    g_autofree SVQUsed *rest = NULL;
-
     /* The device has stopped, so this comes to an end */
     while (!svq->broken && svq_take_used(svq)) {
         continue;
     }
-    rest = g_new(SVQUsed, svq_ring_in_flight(svq->ring));
-    svq_ring_drain(svq->ring, rest);
-    while (svq->tail != svq->head) {
-        VirtQueueElement *elem = svq->fifo[--svq->tail & svq->fifo_mask];
+    svq_take_back(svq);
 
-        virtqueue_unpop(svq->vq, elem, 0);
-        virtqueue_free_element(svq->vq, elem);
-    }
-
+    virtio_queue_set_ram_only(svq->vq, false);
     svq_report(svq);
     qemu_bh_delete(svq->work_bh);
     svq->work_bh = NULL;
-    g_clear_pointer(&svq->fifo, g_free);
     g_clear_pointer(&svq->segs, g_free);
     svq->ctx = NULL;
     svq->vq = NULL;
@@ -650,6 +681,10 @@ int svq_add(VhostShadowVirtqueue *svq, const struct iovec *out,
             unsigned int out_num, const struct iovec *in, unsigned int in_num)
 {
     int ret;
+
+    if (!svq->vq) {
+        return -EINVAL;
+    }
 
     RCU_READ_LOCK_GUARD();
     svq->own++;

@@ -15,11 +15,13 @@
 #include "hw/virtio/svq/svq.h"
 #include "sysemu/iothread.h"
 
+/* Buffers that are popped, and given to the device, together, at most */
+#define SVQ_BATCH   64
+
 /* A buffer of the guest, from its pop to its return */
 typedef struct SVQElem {
     VirtQueueElement elem;      /* first, as virtqueue_pop_batch() wants it */
-    uint32_t len;               /* written by the device, once it is done */
-    bool done;
+    uint64_t seq;               /* counts pops; from 1 */
 } SVQElem;
 
 struct VhostShadowVirtqueue {
@@ -44,19 +46,19 @@ struct VhostShadowVirtqueue {
     SVQRingLayout layout;
     uint64_t driver_iova;
     uint64_t device_iova;
-    VirtQueueElement **fifo;    /* of the queue's buffers, @fifo_mask + 1 */
-    unsigned int fifo_mask;
     SVQSeg *segs;               /* scratch, @max_segs */
     unsigned int max_segs;
     EventNotifier guest_kick;   /* borrowed; see svq_set_guest_kick() */
 
     /*
-     * The queue's thread's while it runs.  The fifo holds buffers in the order
-     * of their pop: those of [head, next) are in the device ring or back from
-     * it, those of [next, tail) wait for room in it.  Indexes run freely.
+     * The queue's thread's while it runs.  Buffers that are popped are in the
+     * device ring, but for those of @waiting from @first_waiting on.
      */
-    unsigned int head, next, tail;
-    bool full;                  /* the one at @next did not fit */
+    VirtQueueElement *waiting[SVQ_BATCH];
+    unsigned int first_waiting, num_waiting;
+    bool full;                  /* the first of them did not fit */
+    uint64_t popped;            /* SVQElem.seq of the last one popped */
+    uint64_t returned;          /* the greatest one of those returned */
     bool polled;                /* the AioContext polls; no events wanted */
     bool self_call;             /* we have signalled @notify.call ourselves */
     SVQIOVAHint hint;
@@ -64,6 +66,7 @@ struct VhostShadowVirtqueue {
     uintptr_t own;              /* counts the buffers of svq_add() */
 
     /* Written by the queue's thread, read by any */
+    unsigned int held;          /* buffers popped and not returned */
     bool broken;
     char *error;                /* why, until svq_report() */
     SVQStats stats;
@@ -77,8 +80,8 @@ struct VhostShadowVirtqueue {
  * @vq: the guest's queue
  * @index: its number
  *
- * Get a queue ready to forward from the place where @vq stands: the fifo, the
- * AioContext.  The device ring is there already.
+ * Get a queue ready to forward from the place where @vq stands: scratch space,
+ * the AioContext.  The device ring is there already.
  *
  * Context: BQL, the queue is stopped.
  */
@@ -89,7 +92,7 @@ void svq_prepare(VhostShadowVirtqueue *svq, VirtIODevice *vdev, VirtQueue *vq,
  * svq_finish:
  *
  * The end of svq_prepare(): give the guest what the device has used, and take
- * the rest back as if it had never been popped.
+ * the rest back as if it had never been popped, where that can be.
  *
  * Context: BQL, the queue does not run, and the device does not know it any
  * more.

@@ -142,6 +142,9 @@ uint64_t svq_device_negotiate(SVQDevice *dev, uint64_t guest);
  */
 void svq_device_run(SVQDevice *dev, VirtIODevice *vdev);
 
+/* Returns: whether svq_device_run() was called after the last halt. */
+bool svq_device_is_running(const SVQDevice *dev);
+
 /**
  * svq_device_halt:
  *
@@ -198,7 +201,7 @@ void svq_set_guest_call(VhostShadowVirtqueue *svq, int fd);
 /**
  * svq_vdev:
  *
- * Returns: the guest's device, while the queue is started.
+ * Returns: the guest's device while the queue is started, or NULL.
  */
 VirtIODevice *svq_vdev(const VhostShadowVirtqueue *svq);
 

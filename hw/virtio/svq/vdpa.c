@@ -170,6 +170,23 @@ static bool svq_choose_kick(SVQDevice *dev, VhostShadowVirtqueue *svq,
     return true;
 }
 
+/*
+ * What a vIOMMU translates to can be anything, and to access it can take the
+ * BQL; so a queue behind one stays in the main loop.
+ */
+static IOThread *svq_choose_iothread(SVQDevice *dev, VhostShadowVirtqueue *svq,
+                                     VirtQueue *vq, unsigned int index)
+{
+    IOThread *iothread = svq->ops ? NULL : svq_options_iothread(dev->options,
+                                                                index);
+
+    if (iothread && !virtio_queue_is_direct(vq)) {
+        trace_svq_no_iothread(svq, index);
+        return NULL;
+    }
+    return iothread;
+}
+
 /* Tell the device about a ring */
 static bool svq_set_ring(SVQDevice *dev, VhostShadowVirtqueue *svq,
                          unsigned int index, Error **errp)
@@ -248,7 +265,8 @@ static bool svq_start(struct vhost_vdpa *v, VhostShadowVirtqueue *svq,
 
     svq->ring = svq_ring_new(&svq->config, svq->driver_area, svq->device_area,
                              svq->driver_iova);
-    svq->iothread = svq->ops ? NULL : svq_options_iothread(dev->options, index);
+    svq->iothread = svq_choose_iothread(dev, svq, virtio_get_queue(vdev, index),
+                                        index);
     svq_prepare(svq, vdev, virtio_get_queue(vdev, index), index);
     dev->live = true;
     if (!svq_set_ring(dev, svq, index, errp) ||
