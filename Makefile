@@ -54,6 +54,7 @@ stress: qemu
 	--minutes $(MINUTES)
 	@tests/guest/vdpa --qemu $(CURDIR)/build/qemu-system-x86_64 \
 	--minutes $(MINUTES)
+	@scripts/run-qtest virtio-svq-stress --minutes=$(MINUTES)
 
 # The unmodified base is built for it once, and cached.
 bench: qemu base

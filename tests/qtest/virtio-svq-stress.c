@@ -46,7 +46,6 @@
 
 typedef struct Life {
     StressLoad load;
-    bool moving;                /* to a QEMU that is there already */
 } Life;
 
 typedef struct Action {
